@@ -1,0 +1,121 @@
+"""Presets: one frozen dataclass a paper, three instances each (quick, teaching, paper), every field stated.
+
+Nothing is inherited between sizes. The source of each value of size `paper` stands beside the field: a section of
+the paper, or the word *assumed* where the paper is silent.
+"""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+
+SIZES = ("quick", "teaching", "paper")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Hold the settings of notebook 00: a variational autoencoder of one temperature series a place."""
+
+    slug: str
+    size: str
+    variable: str
+    coarsen: int  # cells averaged along each of latitude and longitude; 1 keeps the grid
+    latent_dim: int  # two, so that the latent space is a picture
+    hidden: tuple[int, ...]  # widths of the encoder, and in reverse of the decoder
+    noise: str  # standard deviation of the decoder's Gaussian: "unit" or "learned"
+    epochs: int
+    batch: int
+    learning_rate: float
+    clip: float  # largest gradient norm of one model
+    seeds: int  # models trained side by side, seeds SEED, SEED + 1, ...
+
+
+@dataclass(frozen=True)
+class LCCVAE:
+    """Hold the settings of the LC-CVAE series (Shelton et al. 2025)."""
+
+    slug: str
+    size: str
+    variable: str  # section 2: monthly 2 m temperature
+    coarsen: int  # assumed: the paper leaves the spatial resolution to future versions (section 2)
+    latent_dim: int  # section 3.1: d_z = 3
+    hidden: tuple[int, ...]  # assumed
+    noise: str  # assumed: the decoder's variance is not given
+    epochs: int  # assumed
+    batch: int  # assumed
+    learning_rate: float  # assumed
+    clip: float  # assumed
+    seeds: int  # ours: the paper reports one run; each seed also holds out another realization
+
+
+PRESETS = {
+    "start": (
+        Start("start", "quick", "tas", 4, 2, (32,), "learned", 20, 256, 3e-3, 10.0, 3),
+        Start("start", "teaching", "tas", 1, 2, (128, 64), "learned", 30, 512, 2e-3, 10.0, 3),
+        Start("start", "paper", "tas", 1, 2, (256, 128), "learned", 200, 512, 1e-3, 10.0, 3),
+    ),
+    "lccvae": (
+        LCCVAE("lccvae", "quick", "tas", 4, 3, (64, 64), "learned", 30, 256, 3e-3, 10.0, 3),
+        LCCVAE("lccvae", "teaching", "tas", 1, 3, (256, 256), "learned", 60, 512, 1e-3, 10.0, 3),
+        LCCVAE("lccvae", "paper", "tas", 4, 3, (512, 512), "learned", 200, 512, 5e-4, 10.0, 3),
+    ),
+}
+
+
+def field_names(slug: str) -> tuple[str, ...]:
+    """Return the names that may be overridden in the presets of `slug`."""
+    return tuple(f.name for f in dataclasses.fields(_family(slug)[0]) if f.name not in ("slug", "size"))
+
+
+def preset(slug: str, size: str, **overrides):
+    """Return the preset of one paper at one size, with some fields replaced.
+
+    slug: "start" or a paper ("lccvae"); size: "quick", "teaching" or "paper"; overrides: fields by name, of the
+    same type as the field they replace (a list is taken where a tuple stands, a whole float where an int stands).
+
+    Raises ValueError for an unknown slug, size or field, naming the nearest, and TypeError for a value that does
+    not fit its field.
+    """
+    family = _family(slug)
+    if size not in SIZES:
+        raise ValueError(_unknown("size", size, SIZES))
+    base = family[SIZES.index(size)]
+    names = field_names(slug)
+    for name in overrides:
+        if name not in names:
+            raise ValueError(_unknown(f"field of the {slug} preset", name, names))
+    return dataclasses.replace(
+        base, **{name: _fit(slug, name, getattr(base, name), value) for name, value in overrides.items()}
+    )
+
+
+def _family(slug: str) -> tuple:
+    if slug not in PRESETS:
+        raise ValueError(_unknown("preset", slug, tuple(PRESETS)))
+    return PRESETS[slug]
+
+
+def _unknown(what: str, found: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(str(found), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {found!r}{hint} Known: {', '.join(known)}."
+
+
+def _fit(slug: str, name: str, old, value):
+    """Return `value` in the type of the field it replaces."""
+    if isinstance(old, tuple) and isinstance(value, list | tuple) and value:
+        return tuple(_fit(slug, name, old[0], v) for v in value)
+    if isinstance(old, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if (
+        isinstance(old, int)
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and value == int(value)
+    ):
+        return int(value)
+    if type(value) is type(old):
+        return value
+    raise TypeError(
+        f"{name} of the {slug} preset is a {type(old).__name__} such as {old!r}; found {value!r} "
+        f"({type(value).__name__}). Give a value of that type."
+    )
