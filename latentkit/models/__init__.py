@@ -1,1 +1,1 @@
-
+"""Networks, the one training loop, and the papers' models."""

@@ -1,0 +1,107 @@
+"""Trained weights as safetensors, each tied to the preset, seeds and data it was made with.
+
+A file's metadata carries its identity; loading it under another one is an error that lists the differences, never a
+silent load. `obtain` is what a notebook calls: shipped weights where they fit, training where they do not, and a
+printed line that says which.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from latentkit.models.train import History
+
+
+class MismatchError(ValueError):
+    """Say how the identity of weights differs from the one asked for."""
+
+
+def identity(preset, seeds, data: dict, **more) -> dict:
+    """Return what weights depend on: the preset but for its size, the seeds, the data, what else is named."""
+    fields = {k: v for k, v in dataclasses.asdict(preset).items() if k != "size"}
+    keep = {k: data.get(k) for k in ("name", "period", "sha256")}
+    return json.loads(json.dumps({"preset": fields, "seeds": list(seeds), "data": keep, **more}))
+
+
+def save(model: nn.Module, path: Path, identity: dict, history: History) -> None:
+    """Write a model's parameters and the history of its training, with its identity in the metadata."""
+    from safetensors.torch import save_file
+
+    tensors = {f"model/{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    tensors |= {f"history/{k}": torch.from_numpy(v) for k, v in history.values.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, {"identity": json.dumps(identity), "seconds": f"{history.seconds:.1f}"})
+    os.replace(part, path)
+
+
+def load(model: nn.Module, path: Path, identity: dict) -> History:
+    """Load parameters into a model and return the history of their training.
+
+    Raises MismatchError where the file was made with another identity, listing what differs.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        found = differences(json.loads(metadata.get("identity", "{}")), identity)
+        if found:
+            raise MismatchError(
+                f"weights {path.name} are of another training: {'; '.join(found)}. Train anew (RETRAIN)"
+            )
+        tensors = {k: file.get_tensor(k) for k in file.keys()}
+    model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
+    model.eval()
+    values = {k.removeprefix("history/"): np.array(v) for k, v in tensors.items() if k.startswith("history/")}
+    return History(values, float(metadata["seconds"]))
+
+
+def obtain(
+    model: nn.Module, name: str, identity: dict, fit: Callable[[nn.Module], History], *, retrain: bool = False
+) -> History:
+    """Load the shipped weights `name` where they have exactly this identity, else fit the model; print which.
+
+    New weights are also written to the folder that the environment variable LATENTKIT_WEIGHTS names, where it does.
+    """
+    from latentkit.sources import archive
+
+    why = "as asked"
+    if not retrain:
+        try:
+            history = load(model, archive.weights(name), identity)
+        except FileNotFoundError:
+            why = "none are shipped"
+        except MismatchError as error:
+            why = str(error).split(": ", 1)[1].removesuffix(". Train anew (RETRAIN)")
+        else:
+            print(f"{name}: shipped weights, trained in {history.seconds:.0f} s")
+            return history
+    history = fit(model)
+    print(f"{name}: trained anew ({why})")
+    folder = os.environ.get("LATENTKIT_WEIGHTS")
+    if folder:
+        save(model, Path(folder) / f"{name}.safetensors", identity, history)
+    return history
+
+
+def differences(found: dict, wanted: dict, path: str = "") -> list[str]:
+    """Return one phrase for each entry in which two nested dictionaries differ."""
+    phrases = []
+    for key in sorted(found.keys() | wanted.keys()):
+        a, b, where = found.get(key), wanted.get(key), f"{path}{key}"
+        if isinstance(a, dict) and isinstance(b, dict):
+            phrases += differences(a, b, f"{where}.")
+        elif a != b:
+            phrases.append(f"{where} is {_short(a)} there and {_short(b)} here")
+    return phrases
+
+
+def _short(value) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 24 else text[:20] + "…"
