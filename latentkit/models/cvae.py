@@ -20,6 +20,7 @@ from torch import Generator, Tensor, nn
 
 from latentkit.models.nets import MLP, normal
 
+GAIN = 10.0  # Adam moves a parameter by about the learning rate a step: one number that must fall by e^3 needs more
 
 class CVAE(nn.Module):
     """A stack of s conditional VAEs; all tensors have the axis s first.
@@ -58,7 +59,7 @@ class CVAE(nn.Module):
     @property
     def noise(self) -> Tensor:
         """Return the decoder's standard deviation (s, 1, 1) in normalized units."""
-        return (self.unit if self.log_noise is None else self.log_noise).exp()
+        return (self.unit if self.log_noise is None else GAIN * self.log_noise).exp()
 
     def encode(
         self,

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -58,7 +57,7 @@ def load(model: nn.Module, path: Path, identity: dict) -> History:
         tensors = {k: file.get_tensor(k) for k in file.keys()}
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
     model.eval()
-    values = {k.removeprefix("history/"): np.array(v) for k, v in tensors.items() if k.startswith("history/")}
+    values = {k.removeprefix("history/"): v.numpy() for k, v in tensors.items() if k.startswith("history/")}
     return History(values, float(metadata["seconds"]))
 
 

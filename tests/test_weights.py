@@ -1,0 +1,61 @@
+"""Weights load under their own identity alone; anything else is an error that says what differs."""
+
+import pytest
+import torch
+
+from latentkit.models import weights
+from latentkit.models.cvae import CVAE
+from latentkit.models.train import History, generator
+from latentkit.presets import preset
+
+DATA = {"name": "archive", "period": ["1979-01", "1986-12"], "sha256": "00", "opened": "as is"}
+
+
+def model(seed):
+    return CVAE(5, 3, 2, (4,), [generator(seed), generator(seed + 1)])
+
+
+def history():
+    found = History(seconds=12.0)
+    found.add({"total": [1.0, 2.0]})
+    return found
+
+
+def who(**more):
+    return weights.identity(preset("lccvae", "teaching", **more), [0, 1], DATA)
+
+
+def test_round_trip(tmp_path):
+    first, second = model(0), model(7)
+    weights.save(first, tmp_path / "a.safetensors", who(), history())
+    found = weights.load(second, tmp_path / "a.safetensors", who())
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert found.seconds == 12.0 and found.values["total"].tolist() == [[1.0, 2.0]]
+
+
+def test_another_identity_is_an_error_that_lists_the_differences(tmp_path):
+    weights.save(model(0), tmp_path / "a.safetensors", who(), history())
+    kept = model(7)
+    before = [p.clone() for p in kept.parameters()]
+    with pytest.raises(weights.MismatchError, match="preset.epochs is 60 there and 5 here. Train anew"):
+        weights.load(kept, tmp_path / "a.safetensors", who(epochs=5))
+    other = weights.identity(preset("lccvae", "teaching"), [3, 4], DATA | {"sha256": "11"})
+    with pytest.raises(weights.MismatchError, match=r'data.sha256 is "00" there and "11" here; seeds is \[0, 1\]'):
+        weights.load(kept, tmp_path / "a.safetensors", other)
+    assert all(torch.equal(a, b) for a, b in zip(before, kept.parameters(), strict=True))
+
+
+def test_a_file_without_identity_is_an_error(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(2)}, tmp_path / "a.safetensors")
+    with pytest.raises(weights.MismatchError):
+        weights.load(model(0), tmp_path / "a.safetensors", who())
+
+
+def test_what_is_not_shipped_is_trained_and_kept_where_asked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LATENTKIT_WEIGHTS", str(tmp_path))
+    weights.obtain(model(0), "no_such_weights", who(), lambda m: history())
+    assert "no_such_weights: trained anew (none are shipped)" in capsys.readouterr().out
+    weights.load(model(1), tmp_path / "no_such_weights.safetensors", who())
