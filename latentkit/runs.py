@@ -1,0 +1,310 @@
+"""The `latentkit` command: what there is, one run, all stale figures, sweeps, the archive.
+
+Papermill, Dask and the sources load inside the commands that need them: `latentkit list` answers at once.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latentkit import catalog, provenance
+from latentkit.catalog import BadRequest, Notebook
+from latentkit.progress import Progress
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Run the notebooks of latentkit: one, all that are stale, or many.",
+)
+archive_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check the climate archive, or make it.")
+app.add_typer(archive_app, name="archive")
+
+Which = Annotated[str, typer.Argument(metavar="NOTEBOOK", help='number or name: "11", "11_lccvae_fragmentation"')]
+Size = Annotated[str | None, typer.Option("--size", help="quick, teaching or paper")]
+Timeout = Annotated[float | None, typer.Option("--timeout", help="seconds a cell may take")]
+
+
+def main() -> None:
+    """Run the command; a bad request is told in words, without a traceback."""
+    try:
+        app(args=_joined(sys.argv[1:]))
+    except BadRequest as error:
+        print(f"latentkit: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command("list")
+def list_notebooks() -> None:
+    """Show papers, notebooks, figures, minutes at each size, and the last verdicts."""
+    paper = None
+    for nb in catalog.notebooks():
+        if nb.paper != paper:
+            paper = nb.paper
+            print(f"{paper}")
+        print(f"  {nb.name}: {nb.title}")
+        minutes = ", ".join(f"{size} {_minutes(nb.seconds.get(size))}" for size in catalog.SIZES)
+        print(f"      figures {', '.join(nb.figures) or 'none'}; minutes {minutes}")
+        for size in catalog.SIZES:
+            records = catalog.records(nb, size)
+            if any(records.values()):
+                why = catalog.stale(nb, size)
+                state = f"stale ({why})" if why else "fresh"
+                print(f"      {size}: {state}; claims {_counts(catalog.verdicts(records))}")
+    if paper is None:
+        print(f"no notebooks in {provenance.project_root() / 'notebooks'}")
+
+
+@app.command()
+def run(
+    notebook: Which,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME VALUE", help="set a parameter; repeatable")
+    ] = None,
+    size: Size = None,
+    timeout: Timeout = None,
+) -> None:
+    """Run one notebook with parameters of your own, into a folder of its own under runs/."""
+    nb = catalog.find(notebook)
+    values = catalog.settle(nb, _given(parameter, size))
+    chosen = values.get("SIZE", nb.parameters.get("SIZE", ""))
+    key = catalog.run_key(nb, values, provenance.inputs_key(nb.name, chosen))
+    folder = runs_folder() / f"{nb.name}-{key}"
+    from latentkit.execute import execute
+
+    with Progress(nb.name, expected(nb, chosen)) as progress:
+        outcome = execute(nb, folder, values, timeout=timeout, on_cell=progress.at_cell)
+    print_claims(outcome.claims)
+    print(f"{outcome.seconds:.0f} s; executed copy: {_shown(outcome.copy)}")
+    if outcome.error:
+        print(f"FAILED: {outcome.error}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"figures: {_shown(folder / 'figures')}")
+
+
+@app.command()
+def figures(
+    size: Size = "teaching",
+    notebooks: Annotated[str, typer.Option("--notebooks", help='only these: "10 11"')] = "",
+    force: Annotated[bool, typer.Option("--force", help="also what is fresh")] = False,
+    store: Annotated[bool, typer.Option("--store", help="keep the outputs in the notebooks (maintainers)")] = False,
+    timeout: Timeout = None,
+) -> None:
+    """Run every stale notebook, one after the other, and save its figures under figures/<size>/.
+
+    Stale means: a figure is missing, or its notebook's code, the package files that it imports, the presets or the
+    archive have changed since. At teaching a notebook runs as it is stored.
+    """
+    if size not in catalog.SIZES:
+        raise BadRequest(f"size is {size!r}; expected one of {', '.join(catalog.SIZES)}")
+    if store and size != "teaching":
+        raise BadRequest(f"notebooks are stored with the outputs of size teaching, not {size}; leave out --size")
+    chosen = [catalog.find(which) for which in notebooks.replace(",", " ").split()] or catalog.notebooks()
+    reasons = {nb.name: "asked for" if force else catalog.stale(nb, size) for nb in chosen}
+    waiting = sum((expected(nb, size) or 0) for nb in chosen if reasons[nb.name])
+    print(f"{sum(map(bool, reasons.values()))} of {len(chosen)} notebooks to run at {size}, about {waiting:.0f} s")
+    failed = []
+    for place, nb in enumerate(chosen, 1):
+        head = f"[{place}/{len(chosen)}] {nb.name}"
+        if not reasons[nb.name]:
+            counts = _counts(catalog.verdicts(catalog.records(nb, size)))
+            print(f"{head}: fresh; claims {counts} (--force, or FORCE=1 with make, runs it anyway)", flush=True)
+            continue
+        error = _figures_of(nb, size, head, reasons[nb.name], store, timeout)
+        if error:
+            failed.append(nb.name)
+            print(f"{head}: FAILED: {error}", file=sys.stderr, flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _figures_of(nb: Notebook, size: str, head: str, why: str, store: bool, timeout: float | None) -> str | None:
+    """Run one notebook for its figures, print a line, and return what went wrong."""
+    from latentkit import execute
+
+    own = {"SIZE": size} if nb.parameters.get("SIZE") != size else {}
+    about = expected(nb, size)
+    with Progress(head, about) as progress:
+        outcome = execute.execute(
+            nb,
+            runs_folder() / f"figures-{size}",
+            own,
+            figures=catalog.figures_root(),
+            timeout=timeout,
+            on_cell=progress.at_cell,
+        )
+    missing = [figure for figure in nb.figures if figure not in outcome.records]
+    if not outcome.error and missing:
+        outcome.error = f"it ran through, but saved no {', '.join(missing)}, which its metadata promise"
+    if outcome.error:
+        return f"{outcome.error}\nexecuted copy: {_shown(outcome.copy)}"
+    if store:
+        execute.store(outcome.copy, nb.path)
+    promised = f", expected {about:.0f} s" if about else ""
+    claims = _counts(catalog.verdicts(catalog.records(nb, size)))
+    print(f"{head}: {outcome.seconds:.0f} s{promised}; claims {claims} ({why})", flush=True)
+    return None
+
+
+@app.command()
+def sweep(
+    notebook: Which,
+    grid: Annotated[list[str], typer.Option("--grid", metavar="NAME=A,B,C", help="values to try; repeatable")],
+    fixed: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="one value; repeatable")
+    ] = None,
+    size: Size = None,
+    workers: Annotated[int, typer.Option("--workers", help="processes on this machine")] = 2,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="a Dask cluster: tcp://host:8786")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="results table, .csv or .parquet")] = None,
+    retries: Annotated[int, typer.Option("--retries", help="more tries for a run that fails")] = 0,
+    timeout: Timeout = None,
+) -> None:
+    """Run one notebook at every point of a grid, on Dask; finished runs are not run again.
+
+    Names are parameters of the notebook (SEED, SIZE, ...) or fields of its preset (latent_dim, ...).
+    """
+    nb = catalog.find(notebook)
+    from latentkit import grid as grids
+    from latentkit import results
+    from latentkit import sweep as sweeps
+
+    pairs = [("SIZE", size)] if size else []
+    points = grids.plan(nb, _split(grid, "--grid"), pairs + _split(fixed or [], "--set"))
+    path = out or runs_folder() / f"{nb.name}-{grids.grid_key(points)}.csv"
+    table = results.Table(nb, points, path, runs_folder())
+    try:
+        failed = sweeps.sweep(nb, points, table, workers=workers, scheduler=scheduler, retries=retries, timeout=timeout)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    print(f"results: {_shown(table.path)}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def weights(notebook: Which, timeout: Timeout = None) -> None:
+    """(maintainers) Train a notebook's models again at teaching and ship their weights in the archive."""
+    nb = catalog.find(notebook)
+    values = catalog.settle(nb, {"RETRAIN": "True", "SIZE": "teaching"})
+    from latentkit.execute import execute
+    from latentkit.sources import archive
+
+    folder = runs_folder() / f"weights-{nb.name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    made = folder / "weights"
+    made.mkdir(parents=True)
+    with Progress(nb.name, expected(nb, "teaching")) as progress:
+        outcome = execute(
+            nb,
+            folder,
+            values,
+            environment={"LATENTKIT_WEIGHTS": str(made)},
+            timeout=timeout,
+            on_cell=progress.at_cell,
+        )
+    if outcome.error:
+        print(f"FAILED: {outcome.error}\nexecuted copy: {_shown(outcome.copy)}", file=sys.stderr)
+        raise typer.Exit(1)
+    files = sorted(made.glob("*.safetensors"))
+    if not files:
+        raise BadRequest(f"{nb.name} trained nothing that it keeps; only notebooks with shipped weights can do this")
+    shipped = archive.folder() / "weights"
+    shipped.mkdir(exist_ok=True)
+    for file in files:
+        target = shipped / file.name
+        shutil.copyfile(file, target.with_name(target.name + ".part"))
+        os.replace(target.with_name(target.name + ".part"), target)
+        archive.register_weights(target, notebook=nb.name, seconds=round(outcome.seconds))
+        print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB")
+
+
+@archive_app.command("build")
+def archive_build(
+    out: Annotated[Path, typer.Option("--out", help="folder to build in; an unfinished build goes on")],
+    members: Annotated[int, typer.Option("--members")] = 10,
+    days: Annotated[int | None, typer.Option("--days", help="days of each run, from 1979-01-01")] = None,
+    years: Annotated[int | None, typer.Option("--years", help="years of each run, from 1979-01-01")] = None,
+    processes: Annotated[int, typer.Option("--processes", help="members computed side by side")] = 1,
+) -> None:
+    """Compute the archive again with the climate model (extra gcm), and compare its first days."""
+    if (days is None) == (years is None):
+        raise BadRequest("give the length as --days or as --years, one of the two")
+    from latentkit.sources import climate_model
+
+    climate_model.build(out, members, days=days, years=years, progress=True, processes=processes)
+    print(climate_model.compare(out))
+
+
+@archive_app.command("verify")
+def archive_verify() -> None:
+    """Hold every file of the archive against the manifest."""
+    from latentkit.sources import archive
+
+    archive.verify()
+    print(f"every file in {_shown(archive.folder())} is what the manifest says")
+
+
+def runs_folder() -> Path:
+    """Return the folder of executed copies and results, which git ignores."""
+    return provenance.project_root() / "runs"
+
+
+def expected(nb: Notebook, size: str) -> float | None:
+    """Return the seconds that a run of a notebook took last, or should take by its metadata."""
+    took = [record.get("seconds") or 0 for record in filter(None, catalog.records(nb, size).values())]
+    return max(took) if took else nb.seconds.get(size)
+
+
+def print_claims(claims: list[dict]) -> None:
+    """Print each claim's line."""
+    from latentkit.record import describe
+
+    for claim in claims:
+        print(describe(claim))
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Return arguments with each `-p NAME VALUE` as `-p NAME=VALUE`: typer takes one value an option."""
+    joined, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        joined.append(word)
+        if word in ("-p", "--parameter") and rest:
+            name = rest.pop(0)
+            joined.append(name if "=" in name or not rest else f"{name}={rest.pop(0)}")
+    return joined
+
+
+def _split(pairs: list[str], option: str) -> list[tuple[str, str]]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise BadRequest(f"{option} {pair!r} gives a name without a value; write {option} NAME=VALUE")
+    return [tuple(pair.split("=", 1)) for pair in pairs]
+
+
+def _given(pairs: list[str] | None, size: str | None) -> dict[str, str]:
+    return ({"SIZE": size} if size else {}) | dict(_split(pairs or [], "-p"))
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+
+
+def _minutes(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds / 60:.1f}"
+
+
+def _shown(path: Path) -> str:
+    """Return a path as seen from the working folder."""
+    return os.path.relpath(path)
+
+
+if __name__ == "__main__":
+    main()
