@@ -1,0 +1,65 @@
+"""A control that moves changes the picture; an error in drawing is shown and the picture stays."""
+
+import numpy as np
+import xarray as xr
+
+from latentkit import explore
+
+
+def parts(box):
+    controls, image, message = box.children
+    return controls.children, image, message
+
+
+def fields():
+    rng = np.random.default_rng(0)
+    time = np.arange("2000-01", "2002-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    coords = {"member": [0, 1, 2], "time": time, "lat": [-45.0, 0.0, 45.0], "lon": [0.0, 90.0, 180.0, 270.0]}
+    attrs = {"units": "K", "long_name": "temperature"}
+    return xr.DataArray(rng.normal(size=(3, 24, 3, 4)), coords, tuple(coords), "tas", attrs)
+
+
+def test_moving_a_control_changes_the_picture_and_back():
+    slider = explore.slider("x", range(5))
+    (control,), image, _ = parts(explore.explorer(lambda fig, x: fig.subplots().plot([0, x]), x=slider))
+    assert control.value == 2
+    first = image.value
+    control.value = 3
+    assert image.value != first and bytes(image.value[:4]) == b"\x89PNG"
+    control.value = 2
+    assert image.value == first
+
+
+def test_an_error_is_shown_and_the_picture_stays():
+    box = explore.explorer(lambda fig, x: fig.subplots().plot([0, 1 / x]), x=explore.slider("x", [1, 2, 0]))
+    (control,), image, message = parts(box)
+    first = image.value
+    control.value = 0
+    assert "ZeroDivisionError" in message.value and image.value == first
+    control.value = 1
+    assert message.value == ""
+
+
+def test_no_explorer_captures_output():
+    import ipywidgets
+
+    field = fields()
+    codes = field.isel(time=[0, 1]).rename(time="mode").transpose("member", "lat", "lon", "mode")
+    cloud = {"a": np.random.default_rng(1).normal(size=(36, 3))}
+    boxes = [
+        explore.place_explorer(field, field, codes, field.isel(member=0, time=0)),
+        explore.ensemble_explorer(field, field.isel(member=0, time=0)),
+        explore.latent_explorer(cloud, {"value": (np.arange(36), None)}, {"a": cloud["a"].reshape(3, 12, 3)}),
+    ]
+    for box in boxes:
+        controls, image, message = parts(box)
+        assert message.value == "" and image.value
+        for control in controls:
+            assert not isinstance(control, ipywidgets.Output)
+            before, old = image.value, control.value
+            others = [v for v in control._options_values if v != old]
+            if not others:  # a menu of one entry cannot move
+                continue
+            control.value = others[0]
+            assert message.value == "" and image.value != before, control.description
+            control.value = old
