@@ -52,7 +52,7 @@ def list_notebooks() -> None:
         print(f"      figures {', '.join(nb.figures) or 'none'}; minutes {minutes}")
         for size in catalog.SIZES:
             records = catalog.records(nb, size)
-            if any(records.values()):
+            if size == "teaching" or any(records.values()):
                 why = catalog.stale(nb, size)
                 state = f"stale ({why})" if why else "fresh"
                 print(f"      {size}: {state}; claims {_counts(catalog.verdicts(records))}")
@@ -238,8 +238,12 @@ def archive_build(
         raise BadRequest("give the length as --days or as --years, one of the two")
     from latentkit.sources import climate_model
 
-    climate_model.build(out, members, days=days, years=years, progress=True, processes=processes)
-    print(climate_model.compare(out))
+    try:
+        climate_model.build(out, members, days=days, years=years, progress=True, processes=processes)
+        print(climate_model.compare(out))
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        print(f"latentkit: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 @archive_app.command("verify")
@@ -247,7 +251,11 @@ def archive_verify() -> None:
     """Hold every file of the archive against the manifest."""
     from latentkit.sources import archive
 
-    archive.verify()
+    try:
+        archive.verify()
+    except (OSError, RuntimeError) as error:
+        print(f"latentkit: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     print(f"every file in {_shown(archive.folder())} is what the manifest says")
 
 

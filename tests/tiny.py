@@ -34,7 +34,8 @@ def write_notebook(root: Path, name: str, figure: str, code: tuple[str, ...] = (
     ]
     for i, cell in enumerate(cells):
         cell["id"] = f"cell-{i}"
-    about = {"paper": "start", "title": "Tiny", "figures": [figure], "seconds": {"quick": 2, "teaching": 3, "paper": None}}
+    seconds = {"quick": 2, "teaching": 3, "paper": None}
+    about = {"paper": "start", "title": "Tiny", "figures": [figure], "seconds": seconds}
     nb = new_notebook(cells=cells, metadata={"latentkit": about})
     path = root / "notebooks" / f"{name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
