@@ -12,7 +12,6 @@ ground (`fixed().orog` above about 1500 m: Antarctica, Greenland, Tibet) it is a
 standardized. Over oceans tas follows the prescribed sea-surface temperature, so members agree there.
 """
 
-import difflib
 import hashlib
 import json
 import os
@@ -65,7 +64,7 @@ def verify(name: str | None = None) -> None:
     known = {file: entry["sha256"] for file, entry in index["files"].items()}
     known |= {f"weights/{weights}.safetensors": entry["sha256"] for weights, entry in index["weights"].items()}
     if name is not None and name not in known:
-        raise ValueError(f"no file {name!r} in the archive{_nearest(name, known)}")
+        raise ValueError(f"no file {name!r} in the archive{_known(name, known)}")
     problems = []
     for file in known if name is None else (name,):
         try:
@@ -89,19 +88,20 @@ def open_field(variable: str, collection: str = "monthly"):
     import numpy as np
     import xarray as xr
 
-    from latentkit.sources.variables import VARIABLES
+    from latentkit.sources.variables import VARIABLES, nearest
 
     index = manifest()["files"]
     collections = {entry["collection"]: file for file, entry in index.items() if "collection" in entry}
     if collection not in collections:
-        raise ValueError(f"no collection {collection!r} in the archive{_nearest(collection, collections)}")
+        raise ValueError(f"no collection {collection!r} in the archive{_known(collection, collections)}")
     file = collections[collection]
     entry = index[file]
     if variable not in entry["variables"]:
         held = "; ".join(f"{c}: {', '.join(index[f]['variables'])}" for c, f in collections.items())
-        everything = {v for f in collections.values() for v in index[f]["variables"]}
-        raise ValueError(f"no variable {variable!r} in collection {collection!r}{_nearest(variable, everything)} "
-                         f"The archive holds {held}.")
+        others = [c for c, f in collections.items() if variable in index[f]["variables"]]
+        near = nearest(variable, {v for f in collections.values() for v in index[f]["variables"]})
+        hint = f"; open it from 'archive:{others[0]}'" if others else near
+        raise ValueError(f"no variable {variable!r} in the archive's collection {collection!r}{hint} (it holds {held})")
     path = _check(file, entry["sha256"])
     with xr.open_dataset(path, engine="netcdf4", mask_and_scale=False) as data:
         packed = data[variable].load()
@@ -120,6 +120,7 @@ def open_field(variable: str, collection: str = "monthly"):
     da = xr.DataArray(values, packed.coords, packed.dims, variable, attrs)
     if "member" not in da.dims:
         da = da.expand_dims(member=np.array([int(entry["members"])], np.int32)).copy()
+    da.time.attrs = {"standard_name": "time", "long_name": "time"}
     da.member.attrs = {"standard_name": "realization", "long_name": "run of the ensemble"}
     return da.transpose("member", "time", ..., "lat", "lon")
 
@@ -154,7 +155,7 @@ def weights(name: str) -> Path:
     shipped = manifest()["weights"]
     stem = name.removesuffix(".safetensors")
     if stem not in shipped:
-        raise FileNotFoundError(f"no weights {stem!r} in the archive's manifest{_nearest(stem, shipped)}")
+        raise FileNotFoundError(f"no weights {stem!r} in the archive's manifest{_known(stem, shipped)}")
     return _check(f"weights/{stem}.safetensors", shipped[stem]["sha256"])
 
 
@@ -212,7 +213,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _nearest(name: str, known) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    listed = ", ".join(sorted(known)) or "none"
-    return f" (nearest: {near[0]!r}; there are: {listed})." if near else f" (there are: {listed})."
+def _known(name: str, known) -> str:
+    from latentkit.sources.variables import nearest
+
+    return f"{nearest(name, known)} (there are: {', '.join(sorted(known)) or 'none'})"
