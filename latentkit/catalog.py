@@ -40,10 +40,17 @@ class Notebook:
         return self.name.split("_")[0]
 
 
+def root() -> Path:
+    """Return the project's folder. Raises BadRequest where there is none to be found."""
+    try:
+        return provenance.project_root()
+    except FileNotFoundError as error:
+        raise BadRequest(str(error)) from error
+
+
 def notebooks() -> list[Notebook]:
     """Return all notebooks of the project in the order of their numbers."""
-    folder = provenance.project_root() / "notebooks"
-    return [read(path) for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))]
+    return [read(path) for path in sorted((root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
 
 
 def read(path: Path) -> Notebook:
@@ -73,7 +80,7 @@ def read(path: Path) -> Notebook:
 def find(which: str) -> Notebook:
     """Return the notebook of a number ("11") or name ("11_lccvae_fragmentation", with or without .ipynb)."""
     wanted = Path(which).name.removesuffix(".ipynb")
-    files = sorted((provenance.project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    files = sorted((root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     for path in files:
         if wanted in (path.stem, path.stem.split("_")[0]) or wanted.zfill(2) == path.stem.split("_")[0]:
             return read(path)
@@ -156,7 +163,7 @@ def run_key(notebook: Notebook, values: dict, inputs: str | None) -> str:
 
 def figures_root() -> Path:
     """Return the folder that figures are saved under: LATENTKIT_FIGURES, or `figures/` of the project."""
-    return Path(os.environ.get("LATENTKIT_FIGURES") or provenance.project_root() / "figures")
+    return Path(os.environ.get("LATENTKIT_FIGURES") or root() / "figures")
 
 
 def records(notebook: Notebook, size: str, root: Path | None = None) -> dict[str, dict | None]:

@@ -151,7 +151,7 @@ def store(copy: Path, notebook: Path) -> None:
     drop = ["metadata.papermill", "metadata.widgets", "metadata.language_info", "metadata.signature"]
     drop += ["cell.metadata.papermill", "cell.metadata.execution", "cell.metadata.ExecuteTime"]
     nb = strip_output(nb, keep_output=True, keep_count=False, keep_id=True, extra_keys=drop)
-    nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nb.metadata["kernelspec"] = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     nb.metadata["language_info"] = {"name": "python"}
     for cell in nb.cells:
         for output in cell.get("outputs", ()):

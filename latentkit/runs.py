@@ -57,7 +57,7 @@ def list_notebooks() -> None:
                 state = f"stale ({why})" if why else "fresh"
                 print(f"      {size}: {state}; claims {_counts(catalog.verdicts(records))}")
     if paper is None:
-        print(f"no notebooks in {provenance.project_root() / 'notebooks'}")
+        print(f"no notebooks in {catalog.root() / 'notebooks'}")
 
 
 @app.command()
@@ -261,7 +261,7 @@ def archive_verify() -> None:
 
 def runs_folder() -> Path:
     """Return the folder of executed copies and results, which git ignores."""
-    return provenance.project_root() / "runs"
+    return catalog.root() / "runs"
 
 
 def expected(nb: Notebook, size: str) -> float | None:

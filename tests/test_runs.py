@@ -68,6 +68,15 @@ def test_unknown_and_damaged_notebooks_are_named(project):
     assert rc == 2 and f"{NAME}.ipynb is not a notebook that can be read" in err
 
 
+def test_away_from_any_checkout_the_remedy_is_told(tmp_path, monkeypatch):
+    def nowhere():
+        raise FileNotFoundError("no project folder; name it in LATENTKIT_ROOT")
+
+    monkeypatch.setattr("latentkit.provenance.project_root", nowhere)
+    with pytest.raises(catalog.BadRequest, match="LATENTKIT_ROOT"):
+        catalog.notebooks()
+
+
 def test_text_stays_text_and_a_path_is_found_from_the_working_folder(project, tmp_path, monkeypatch):
     notebook = catalog.find("00")
     monkeypatch.chdir(tmp_path)
