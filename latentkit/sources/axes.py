@@ -5,7 +5,6 @@ Levels ascend, pressures in hPa. Time must ascend as it is given. Each function 
 """
 
 import re
-import warnings
 
 import numpy as np
 import xarray as xr
@@ -138,15 +137,11 @@ def time(da: xr.DataArray, file: str, steps: list[str]) -> tuple[xr.DataArray, f
 
 
 def _dates(time: xr.DataArray) -> np.ndarray | None:
-    """Return dates from numbers: years, YYYYMM, YYYYMMDD, or days since the year 0; None for others."""
+    """Return dates from numbers: years, YYYYMM, YYYYMMDD, or days since a year 0; None for others."""
     units = str(time.attrs.get("units", ""))
     if re.match(r"days since 0+(\D|$)", units):  # a climatology's way to say that the year means nothing
-        import cftime
-
-        calendar = time.attrs.get("calendar", "standard")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", cftime.CFWarning)  # of the year 0, which is meant here
-            return np.asarray(cftime.num2date(time.values, "days since 0000-01-01", calendar, has_year_zero=True))
+        leap = time.assign_attrs(units="days since 0004-01-01")  # as the year 0 would be, were it a year
+        return xr.decode_cf(xr.Dataset(coords={"time": leap})).time.values
     v = time.values
     if "since" in units or not np.all(v == np.round(v)):
         return None
@@ -165,6 +160,7 @@ def _dates(time: xr.DataArray) -> np.ndarray | None:
 
 
 def latitude(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
+    """Make latitude ascend within -90 to 90 degrees."""
     if "lat" not in da.coords or "lon" not in da.coords:
         raise SourceError(f"{file}: an axis of latitude or longitude has no coordinate; degrees along it were expected")
     lat = da.lat.values.astype(np.float64)
@@ -180,6 +176,7 @@ def latitude(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
 
 
 def longitude(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
+    """Make longitude ascend from 0 to 360 degrees, a region in one piece, a cyclic column left out."""
     given = da.lon.values.astype(np.float64)
     lon = np.mod(given, 360)
     lon[lon > 360 - 1e-6] = 0.0
@@ -205,6 +202,7 @@ def longitude(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
 
 
 def level(da: xr.DataArray, steps: list[str]) -> xr.DataArray:
+    """Make level ascend, pressures in hPa."""
     if "level" not in da.dims:
         return da
     level = da["level"] if "level" in da.coords else xr.DataArray(np.arange(da.sizes["level"]), dims="level")
@@ -223,6 +221,7 @@ def level(da: xr.DataArray, steps: list[str]) -> xr.DataArray:
 
 
 def members(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
+    """Number the members; keep their names, and other coordinates along them, as text."""
     if "member" not in da.dims:
         return da
     values = da.member.values if "member" in da.coords else np.arange(da.sizes["member"])
