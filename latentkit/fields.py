@@ -149,8 +149,8 @@ def statistics(
         raise ValueError("statistics of an ensemble need members=[...] (those for training) or members='all'")
     if members is not None and "member" not in data.dims:
         raise ValueError(f"members are stated, and there is no dim member; found {tuple(data.dims)}")
-    if members is not None and members != "all":
-        absent = sorted(set(members) - set(data["member"].values.tolist()))
+    if members is not None and str(members) != "all":
+        absent = sorted({*members} - set(data["member"].values.tolist()))
         if absent:
             raise ValueError(f"members {absent} are not there; found {data['member'].values.tolist()}")
         data = data.sel(member=list(members))

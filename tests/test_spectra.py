@@ -1,0 +1,101 @@
+"""Spectra keep the variance, EOFs find the rank, autocorrelations the memory that was put in."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from latentkit import fields, spectra
+
+
+def make(nt=40, ny=6, nx=16, seed=0):
+    values = np.random.default_rng(seed).standard_normal((nt, ny, nx))
+    lat = (np.arange(ny) + 0.5) * 180 / ny - 90
+    coords = {"time": np.arange(nt), "lat": lat, "lon": np.arange(nx) * 360 / nx}
+    return xr.DataArray(values, coords, ("time", "lat", "lon"), "tas", {"units": "K"})
+
+
+@pytest.mark.parametrize("nx", [16, 15])
+def test_zonal_spectrum_adds_up_to_the_mean_square(nx):
+    a = make(nx=nx) + 3
+    w = fields.area_weights(a)
+    power = spectra.power_spectrum(a, weights=w)
+    assert float(power.sum()) == pytest.approx(float((w * a**2).sum(("lat", "lon")).mean("time")))
+    assert power.dims == ("wavenumber",) and power.attrs["units"] == "K2"
+    local = spectra.power_spectrum(a, dims=())
+    np.testing.assert_allclose(local.sum("wavenumber"), (a**2).mean("lon"))
+    np.testing.assert_allclose(local.isel(wavenumber=0), a.mean("lon") ** 2)
+
+
+def test_waves_stand_where_they_belong():
+    a = make()
+    x = np.deg2rad(a["lon"])
+    wave = (5 + 3 * np.cos(2 * x + 0.4) + np.cos(8 * x) + 0 * a).assign_attrs(a.attrs)
+    expected = np.zeros(9)
+    expected[[0, 2, 8]] = 25, 9 / 2, 1
+    np.testing.assert_allclose(spectra.power_spectrum(wave), expected, atol=1e-12)
+    cycle = np.sin(2 * np.pi * a["time"] / 8) + 0 * a
+    power = spectra.power_spectrum(cycle, "time")
+    assert float(power.sel(frequency=1 / 8)) == pytest.approx(0.5) and float(power.sum()) == pytest.approx(0.5)
+    gap = cycle.where((a["lat"] > 0) | (a["time"] > 0))
+    assert float(spectra.power_spectrum(gap, "time").sum()) == pytest.approx(0.5)
+
+
+def test_eofs_of_a_field_of_known_rank():
+    # Orthonormal patterns in the area metric and orthonormal series: the variances are those put in.
+    a = make(nt=50)
+    w = fields.area_weights(a)
+    rng = np.random.default_rng(1)
+    series = np.linalg.qr(np.column_stack([np.ones(50), rng.standard_normal((50, 3))]))[0][:, 1:]  # no mean
+    patterns = np.linalg.qr(rng.standard_normal((w.size, 3)))[0] / np.sqrt(w.values.ravel())[:, None]
+    variance = np.array([4.0, 2.0, 0.5])
+    values = (np.sqrt(50 * variance) * series) @ patterns.T
+    field = a.copy(data=values.reshape(a.shape)) + 7
+    found = spectra.eof_variance(field, weights=w, modes=5)
+    np.testing.assert_allclose(found, [*(variance / variance.sum()), 0, 0], atol=1e-10)
+    assert found.attrs["total"] == pytest.approx(6.5) and found.attrs["total_units"] == "K2"
+    assert float((w * field.var("time")).sum()) == pytest.approx(6.5)
+
+
+@pytest.mark.parametrize("nt", [10, 200])  # fewer and more samples than points
+def test_eof_variance_is_that_of_the_singular_values(nt):
+    a = make(nt=nt)
+    table = a.values.reshape(nt, -1)
+    square = np.linalg.svd(table - table.mean(0), compute_uv=False) ** 2
+    found = spectra.eof_variance(a)
+    np.testing.assert_allclose(found, square[: len(found)] / square.sum(), atol=1e-12)
+    members = xr.concat([a, make(nt=nt, seed=1)], "member")
+    assert spectra.eof_variance(members, ("member", "time")).sizes["mode"] == min(2 * nt, 96)
+    masked = a.where(a["lat"] > 0)
+    xr.testing.assert_allclose(spectra.eof_variance(masked), spectra.eof_variance(a.sel(lat=slice(0, None))))
+
+
+def test_autocorrelation_of_a_cycle_and_of_a_memory():
+    a = make(nt=48)
+    cycle = np.cos(2 * np.pi * a["time"] / 12) + 0 * a
+    np.testing.assert_allclose(spectra.autocorrelation(cycle, [0, 6, 12]).isel(lat=0, lon=0), [1, -1, 1])
+    n, phi = 4000, 0.7
+    noise = make(nt=n).values
+    values = np.empty_like(noise)
+    values[0] = noise[0] / np.sqrt(1 - phi**2)
+    for t in range(1, n):
+        values[t] = phi * values[t - 1] + noise[t]
+    red = make(nt=n).copy(data=values)
+    found = spectra.autocorrelation(red, [1, 2, 3]).mean(("lat", "lon"))
+    np.testing.assert_allclose(found, phi ** np.arange(1, 4), atol=0.01)
+    holes = red.where(np.random.default_rng(2).random(red.shape) > 0.3)
+    np.testing.assert_allclose(spectra.autocorrelation(holes, [1]).mean(), phi, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: spectra.power_spectrum(a.isel(lon=slice(0, 8))), "full circle of even steps"),
+        (lambda a: spectra.power_spectrum(a, "day"), "no dim 'day'"),
+        (lambda a: spectra.eof_variance(a.where(a > 0)), "missing in part"),
+        (lambda a: spectra.eof_variance(0 * a), "does not vary"),
+        (lambda a: spectra.autocorrelation(a, [39]), "expected 0 to 38"),
+    ],
+)
+def test_spectra_say_what_is_wrong(change, words):
+    with pytest.raises(ValueError, match=words):
+        change(make())
