@@ -6,6 +6,7 @@ in degrees of longitude and latitude (fast, for explorers); coastlines come from
 
 import functools
 import string
+import warnings
 
 import matplotlib as mpl
 import numpy as np
@@ -32,7 +33,9 @@ MEMBERS = "tab10"
 
 def colors(kind: str):
     """Return the color table of a variable, or of "anomaly", "spread", "ratio" or "latent"."""
-    import cmocean  # noqa: F401, it registers its tables with matplotlib
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of matplotlib's, about how the tables are built
+        import cmocean  # noqa: F401, it registers its tables with matplotlib
 
     return mpl.colormaps[COLORS.get(kind, "viridis")]
 
@@ -97,33 +100,36 @@ def mark(ax, lon: float, lat: float, **style) -> None:
 
 
 def latent_panel(ax, z, values, *, kind="latent", label="", names=None, size=3.0, limit=6000, rng=None):
-    """Scatter latent codes in two or three dimensions; return the scatter, or a list of them for groups.
+    """Scatter latent codes in two or three dimensions; return the scatter.
 
     z (n, k): codes, the first two or three coordinates drawn (three where the axes are 3-D); values (n): a number,
-    drawn by color, or an integer group where `names` gives a name to each; limit: points drawn at most, a random
-    choice by `rng` (numpy) beyond it.
+    drawn by color, or an integer group where `names` gives a name to each (for a legend); limit: points drawn at most,
+    a random choice; rng: numpy generator, which also shuffles the points so that no group hides the others. Three-
+    dimensional axes leave out the outermost half percent of each coordinate.
     """
     z, values = np.asarray(z), np.asarray(values)
-    if len(z) > limit:
-        keep = (rng or np.random.default_rng(0)).choice(len(z), limit, replace=False)
-        z, values = z[keep], values[keep]
+    keep = (rng or np.random.default_rng(0)).permutation(len(z))[:limit]
+    z, values = z[keep], values[keep]
     deep = hasattr(ax, "get_zlim")
-    axes = z[:, : 3 if deep else 2].T
-    style = {"s": size, "linewidths": 0, "alpha": 0.6, "rasterized": True}
-    if names is None:
-        drawn = ax.scatter(*axes, c=values, cmap=colors(kind), **style)
-        if label:
-            ax.figure.colorbar(drawn, ax=ax, shrink=0.7, pad=0.1 if deep else 0.02, label=label)
-    else:
-        table = mpl.colormaps[MEMBERS]
-        groups = [(i, values == i) for i in range(len(names))]
-        drawn = [ax.scatter(*axes[:, g], color=table(i % 10), label=names[i], **style) for i, g in groups]
+    table = mpl.colormaps[MEMBERS] if names is not None else colors(kind)
+    style = {"s": size, "linewidths": 0, "alpha": 0.6, "rasterized": True, "cmap": table}
+    if deep:
+        ends = np.percentile(z[:, :3], [0.5, 99.5], axis=0)
+        inside = ((z[:, :3] >= ends[0]) & (z[:, :3] <= ends[1])).all(1)
+        z, values = z[inside], values[inside]
+    drawn = ax.scatter(*z[:, : 3 if deep else 2].T, c=values % 10 if names is not None else values, **style)
+    if names is not None:
+        drawn.set_clim(-0.5, 9.5)
+        for i, name in enumerate(names):
+            ax.scatter(*([np.nan],) * (3 if deep else 2), color=table(i % 10), s=20, label=name)
+    elif label:
+        bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.7, pad=0.1 if deep else 0.02, label=label)
+        bar.solids.set(alpha=1)
     ax.set(xlabel="$z_1$", ylabel="$z_2$")
     if deep:
         ax.set_zlabel("$z_3$", labelpad=-8)
+        ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
         ax.tick_params(pad=-4)
-        ax.set_zticklabels([])
-        ax.set(xticklabels=[], yticklabels=[])
     return drawn
 
 
@@ -168,13 +174,15 @@ def curve_panel(ax, x, values, *, label="", color=None) -> None:
 
 
 def bar_panel(ax, names, values, *, label="", colors=None) -> None:
-    """Draw one horizontal bar a name, the mean over seeds, with a dot for each seed.
+    """Draw one horizontal bar a name, the mean over seeds, its number beside it, and a dot for each seed.
 
     names (n); values (seeds, n); the first name stands on top.
     """
     values = np.asarray(values, dtype=float)
     rows = np.arange(len(names))
-    ax.barh(rows, values.mean(0), color=colors or "0.75", height=0.65)
+    bars = ax.barh(rows, values.mean(0), color=colors or "0.75", height=0.65)
+    ax.bar_label(bars, [f" {v:.2g} " for v in values.mean(0)], padding=4, fontsize=8)
+    ax.margins(x=0.12)
     for seed in values:
         ax.plot(seed, rows, ".", color=INK, ms=4)
     ax.set_yticks(rows, names)

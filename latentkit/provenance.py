@@ -67,7 +67,8 @@ def package_files(sources: list[str]) -> list[Path]:
 def inputs_key(notebook: str, size: str) -> str | None:
     """Return a sha256 over all that a figure of `notebook` at `size` depends on, or None for no such notebook.
 
-    Taken in: the code cells, the package files they import (presets among them), the archive's manifest.
+    Taken in: the code cells, the package files they import (presets among them), and what the archive's manifest says
+    of the data and of the notebook's own weights.
     """
     path = project_root() / "notebooks" / f"{notebook}.ipynb"
     if not path.is_file():
@@ -76,9 +77,9 @@ def inputs_key(notebook: str, size: str) -> str | None:
     digest = hashlib.sha256(f"{notebook}/{size}".encode())
     for text in cells:
         digest.update(b"\0" + text.encode())
-    for file in [*package_files(cells), PACKAGE / "archive" / "manifest.json"]:
-        if file.is_file():
-            digest.update(b"\0" + file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())
+    for file in package_files(cells):
+        digest.update(b"\0" + file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())
+    digest.update(b"\0" + json.dumps(_archive(notebook), sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -95,12 +96,18 @@ def git_state(notebook: str) -> dict:
     name = f"notebooks/{notebook}.ipynb"
     stored = _git(root, "show", f"HEAD:./{name}")
     here = root / name
-    same = (
-        stored is not None
-        and here.is_file()
-        and _sources(stored) == _sources(here.read_text(encoding="utf-8"))
-    )
+    same = stored is not None and here.is_file() and _sources(stored) == _sources(here.read_text(encoding="utf-8"))
     return {"commit": commit.strip(), "dirty": bool(changed) or not same}
+
+
+def _archive(notebook: str) -> list:
+    """Return the checksums of the packaged data, and of the weights that belong to one notebook."""
+    manifest = PACKAGE / "archive" / "manifest.json"
+    if not manifest.is_file():
+        return []
+    listed = json.loads(manifest.read_text(encoding="utf-8"))
+    own = {name: entry for name, entry in listed.get("weights", {}).items() if entry.get("notebook") == notebook}
+    return [{name: entry["sha256"] for name, entry in part.items()} for part in (listed["files"], own)]
 
 
 def _sources(text: str) -> list[str]:

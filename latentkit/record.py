@@ -67,16 +67,12 @@ class Run:
 
         return np.random.default_rng(self.stream_seed(name, copy))
 
-    def claim(
-        self, id: str, sentence: str, ours, *, rule: str, holds, figure: str, paper=None, seeds=None
-    ) -> str:
+    def claim(self, id: str, sentence: str, ours, *, rule: str, holds, figure: str, paper=None, seeds=None) -> str:
         """Judge a sentence by a stated rule and record the verdict; print one line; never raise for a failure.
 
         id: such as "lccvae.fragmentation"; sentence: the paper's, or the notebook's own; ours: one number or one a
         seed; rule: in words; holds: a bool, a callable of `ours` as an array, or None where this size cannot test
         it; figure: the saved figure it belongs to; paper: the paper's number; seeds: those `ours` was made with.
-
-        Returns "held", "not held" or "not tested".
         """
         import numpy as np
 
@@ -102,7 +98,6 @@ class Run:
         claims[:] = [c for c in claims if c["id"] != id] + [entry]
         self._write(figure)
         print(describe(entry))
-        return verdict
 
     def score(self, name: str, ours, unit: str, *, figure: str) -> None:
         """Record a number (one, or one a seed) under a name, for tables and sweeps."""
@@ -115,11 +110,11 @@ class Run:
         self.scores.setdefault(figure, {})[name] = entry
         self._write(figure)
 
-    def save(self, fig, figure: str, caption: str, *, formats: tuple[str, ...] = ("png",)) -> Path:
+    def save(self, fig, figure: str, caption: str, *, formats: tuple[str, ...] = ("png",)) -> None:
         """Save a figure at 200 dpi with its provenance beside it.
 
         fig: a matplotlib figure; figure: its name, such as "lccvae_fig01"; caption: what it shows; formats: "png",
-        and "pdf" on request. Returns the path of the PNG. Claims and scores made later are added to the json.
+        and "pdf" on request. Claims and scores made later are added to the json.
         """
         for kind in formats:
             if kind not in ("png", "pdf"):
@@ -130,14 +125,11 @@ class Run:
         # A fixed creator keeps the bytes of two equal runs equal.
         for kind in dict.fromkeys(("png", *formats)):
             part = self.folder / f"{figure}.{kind}.part"
-            extra = (
-                {"Software": "latentkit"} if kind == "png" else {"Creator": "latentkit", "CreationDate": None}
-            )
+            extra = {"Software": "latentkit"} if kind == "png" else {"Creator": "latentkit", "CreationDate": None}
             fig.savefig(part, format=kind, dpi=200, bbox_inches="tight", metadata=extra)
             os.replace(part, self.folder / f"{figure}.{kind}")
         self._records[figure] = {"figure": figure, "caption": " ".join(caption.split()), **self._provenance()}
         self._write(figure)
-        return self.folder / f"{figure}.png"
 
     def _known(self, figure: str, what: str) -> None:
         if figure not in self._records:
@@ -179,10 +171,15 @@ class Run:
 
 def describe(claim: dict) -> str:
     """Return one line for a claim: verdict, id, our number and spread to two digits, the paper's, the rule."""
-    spread = "" if claim["spread"] is None else f" ± {claim['spread']:.2g}"
-    ours = "" if claim["ours"] is None else f"{claim['ours']:.2g}{spread}"
     paper = "" if claim["paper"] is None else f" (paper {claim['paper']})"
-    return f"{claim['verdict']:10} {claim['id']}: {ours}{paper}; rule: {claim['rule']}"
+    return f"{claim['verdict']:10} {claim['id']}: {ours(claim)}{paper}; rule: {claim['rule']}"
+
+
+def ours(claim: dict) -> str:
+    """Return our number of a claim and its spread to two digits, or nothing where it was not computed."""
+    if claim["ours"] is None:
+        return "no number"
+    return " ± ".join(f"{v:#.2g}".removesuffix(".") for v in (claim["ours"], claim["spread"]) if v is not None)
 
 
 def _plain(value: float | None) -> float | None:

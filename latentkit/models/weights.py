@@ -70,7 +70,7 @@ def obtain(
     """
     from latentkit.sources import archive
 
-    why = "as asked"
+    why = "shipped weights not wanted"
     if not retrain:
         try:
             history = load(model, archive.weights(name), identity)
