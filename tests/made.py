@@ -1,34 +1,23 @@
-"""A made ensemble in canonical form, for the tests of sources to write in other ways."""
+"""A small ensemble of made-up temperatures, with every kind of coordinate that a field may carry."""
 
 import numpy as np
 import xarray as xr
 
-from latentkit import sources
-from latentkit.sources.variables import VARIABLES
+DIMS = ("member", "time", "lat", "lon")
 
 
-def field(members=3, months=24, name="tas", low=250.0, high=300.0) -> xr.Dataset:
-    """Make a smooth ensemble on a small global grid, in canonical form."""
-    rng = np.random.default_rng(7)
-    lat, lon = np.linspace(-84.375, 84.375, 8), np.arange(0.0, 360.0, 22.5)
-    time = xr.date_range("2001-01-01", periods=months, freq="MS").values.astype("datetime64[ns]")
-    values = rng.uniform(low, high, (members, months, lat.size, lon.size)).astype(np.float32)
-    attrs = {"units": VARIABLES[name].units, "standard_name": VARIABLES[name].standard_name}
-    return xr.Dataset(
-        {name: (("member", "time", "lat", "lon"), values, attrs)},
-        {"member": np.arange(members, dtype=np.int32), "time": time, "lat": lat, "lon": lon})
-
-
-def opened(data, tmp_path, variable="tas", members=True, **writing):
-    path = tmp_path / "made.nc"
-    data.to_netcdf(path, **writing)
-    return sources.open_field(path, variable, members=members)
-
-
-def units(data, name, unit):
-    data[name].attrs["units"] = unit
-    return data
-
-
-def west(data):
-    return data.assign_coords(lon=(data.lon + 180) % 360 - 180).sortby("lon")
+def ensemble(sizes=(3, 4, 5, 6), seed=0, calendar="standard", dtype=np.float32) -> xr.DataArray:
+    """Return tas [K] (member, time, lat, lon) of the given sizes."""
+    rng = np.random.default_rng(seed)
+    coords = {
+        "member": [10 * i for i in range(sizes[0])],
+        "time": xr.date_range("1979-01-01", periods=sizes[1], freq="MS", calendar=calendar, use_cftime=None),
+        "lat": np.linspace(-70, 70, sizes[2]) if sizes[2] > 1 else [12.0],
+        "lon": np.arange(sizes[3]) * 360 / sizes[3],
+        "forcing": ("member", ["all" if i % 2 else "natural" for i in range(sizes[0])]),
+        "region": (("lat", "lon"), np.random.default_rng(7).integers(0, 4, sizes[2:])),
+        "height": 2.0,
+    }
+    values = 280 + 10 * rng.standard_normal(sizes)
+    attrs = {"units": "K", "long_name": "near-surface air temperature", "identity": "{}"}
+    return xr.DataArray(values.astype(dtype), coords, DIMS, "tas", attrs)
