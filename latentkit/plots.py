@@ -130,6 +130,7 @@ def latent_panel(ax, z, values, *, kind="latent", label="", names=None, size=3.0
         ax.set_zlabel("$z_3$", labelpad=-8)
         ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
         ax.tick_params(pad=-4)
+        ax.set_box_aspect(None, zoom=1.1)
     return drawn
 
 
@@ -180,8 +181,9 @@ def bar_panel(ax, names, values, *, label="", colors=None) -> None:
     """
     values = np.asarray(values, dtype=float)
     rows = np.arange(len(names))
-    bars = ax.barh(rows, values.mean(0), color=colors or "0.75", height=0.65)
-    ax.bar_label(bars, [f" {v:.2g} " for v in values.mean(0)], padding=4, fontsize=8)
+    ax.barh(rows, values.mean(0), color=colors or "0.75", height=0.65)
+    for row, mean, end in zip(rows, values.mean(0), values.max(0), strict=True):
+        ax.annotate(f"{mean:.2g}", (end, row), (6, 0), textcoords="offset points", va="center", fontsize=8)
     ax.margins(x=0.12)
     for seed in values:
         ax.plot(seed, rows, ".", color=INK, ms=4)
