@@ -154,6 +154,8 @@ def store(copy: Path, notebook: Path) -> None:
     nb.metadata["kernelspec"] = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     nb.metadata["language_info"] = {"name": "python"}
     for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
         for output in cell.get("outputs", ()):
             if WIDGET in output.get("data", {}):
                 output["data"] = {"text/plain": "(an explorer: run the notebook to use it)"}
@@ -169,6 +171,18 @@ def temporary_run(notebook: Notebook, parameters: dict, **options) -> tuple[Outc
         outcome = execute(notebook, folder, parameters, **options)
         files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
     return outcome, files
+
+
+def _joined(outputs: list) -> list:
+    """Return outputs with each run of pieces of one stream as one: where a kernel cuts its text is chance."""
+    joined: list = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output.output_type == "stream" and last.get("name") == output.name:
+            last["text"] += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _stamps(figures: Path) -> dict[Path, int]:

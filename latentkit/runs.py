@@ -265,9 +265,9 @@ def runs_folder() -> Path:
 
 
 def expected(nb: Notebook, size: str) -> float | None:
-    """Return the seconds that a run of a notebook took last, or should take by its metadata."""
+    """Return the seconds that a run should take by the notebook's metadata, else those it took last."""
     took = [record.get("seconds") or 0 for record in filter(None, catalog.records(nb, size).values())]
-    return max(took) if took else nb.seconds.get(size)
+    return nb.seconds.get(size) or max(took, default=None)
 
 
 def print_claims(claims: list[dict]) -> None:
