@@ -156,12 +156,12 @@ def series_panel(ax, ensemble, *, color="tab:blue", label="", lines=False):
 
 
 def training_panel(ax, history, *, part="total", label="", color=None) -> None:
-    """Draw one part of a training's loss over epochs, a line a model of the stack."""
-    values = history.values[part]  # (epochs, s)
-    epochs = np.arange(1, len(values) + 1)
+    """Draw one part of a training's loss over steps, a line a model of the stack."""
+    values = history.values[part]  # (rows, s)
+    steps = history.every * np.arange(1, len(values) + 1)
     for i, column in enumerate(values.T):
-        ax.plot(epochs, column, lw=1, color=color, label=label if i == 0 else None)
-    ax.set(xlabel="epoch", ylabel=part)
+        ax.plot(steps, column, lw=1, color=color, label=label if i == 0 else None)
+    ax.set(xlabel="training step", ylabel=part)
 
 
 def curve_panel(ax, x, values, *, label="", color=None) -> None:

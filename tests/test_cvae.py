@@ -60,7 +60,7 @@ def test_bound_touches_the_likelihood_of_a_linear_gaussian_model():
 
 def test_stack_trains_as_its_models_alone():
     x, y = draw(64, 3), draw(64, 6, seed=1)
-    settings = dict(epochs=2, learning_rate=1e-2, clip=1.0, progress=False)
+    settings = dict(steps=8, learning_rate=1e-2, clip=1.0, progress=False)
 
     def trained(seeds):
         model = make(seeds)
@@ -78,7 +78,7 @@ def test_learned_noise_finds_the_noise():
     # Series of pure noise of size 0.3: nothing to encode, and the decoder's noise must become 0.3.
     model = make(noise="learned")
     x, y = draw(2000, 3), 0.3 * draw(2000, 6, seed=1)
-    fit(model, Shuffled([x, y], 200, [0], [False, False]), epochs=60, seeds=[0], learning_rate=1e-2, progress=False)
+    fit(model, Shuffled([x, y], 200, [0], [False, False]), steps=600, seeds=[0], learning_rate=1e-2, progress=False)
     assert abs(model.noise.item() - 0.3) < 0.02
 
 

@@ -28,7 +28,7 @@ def test_overrides_take_the_type_of_their_field():
     [
         (("lccvea", "quick", {}), ValueError, "did you mean 'lccvae'"),
         (("lccvae", "qick", {}), ValueError, "did you mean 'quick'"),
-        (("lccvae", "quick", {"latent_dims": 2}), ValueError, "did you mean 'latent_dim'.*Known: .*epochs"),
+        (("lccvae", "quick", {"latent_dims": 2}), ValueError, "did you mean 'latent_dim'.*Known: .*steps"),
         (("lccvae", "quick", {"latent_dim": 2.5}), TypeError, "latent_dim .* such as 3; found 2.5"),
         (("lccvae", "quick", {"latent_dim": True}), TypeError, "found True"),
         (("lccvae", "quick", {"hidden": []}), TypeError, r"found \[\]"),

@@ -16,7 +16,7 @@ def model(seed):
 
 
 def history():
-    found = History(seconds=12.0)
+    found = History(every=20, seconds=12.0)
     found.add({"total": [1.0, 2.0]})
     return found
 
@@ -31,15 +31,15 @@ def test_round_trip(tmp_path):
     found = weights.load(second, tmp_path / "a.safetensors", who())
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert found.seconds == 12.0 and found.values["total"].tolist() == [[1.0, 2.0]]
+    assert found.seconds == 12.0 and found.every == 20 and found.values["total"].tolist() == [[1.0, 2.0]]
 
 
 def test_another_identity_is_an_error_that_lists_the_differences(tmp_path):
     weights.save(model(0), tmp_path / "a.safetensors", who(), history())
     kept = model(7)
     before = [p.clone() for p in kept.parameters()]
-    with pytest.raises(weights.MismatchError, match="preset.epochs is 60 there and 5 here. Train anew"):
-        weights.load(kept, tmp_path / "a.safetensors", who(epochs=5))
+    with pytest.raises(weights.MismatchError, match="preset.steps is 2000 there and 5 here. Train anew"):
+        weights.load(kept, tmp_path / "a.safetensors", who(steps=5))
     other = weights.identity(preset("lccvae", "teaching"), [3, 4], DATA | {"sha256": "11"})
     with pytest.raises(weights.MismatchError, match=r'data.sha256 is "00" there and "11" here; seeds is \[0, 1\]'):
         weights.load(kept, tmp_path / "a.safetensors", other)

@@ -27,13 +27,17 @@ class DivergedError(RuntimeError):
 
 @dataclass
 class History:
-    """Hold the mean loss of each epoch: `values[part]` is an array (epochs, s); `seconds` of training in all."""
+    """Hold the course of a training: `values[part]` is an array (rows, s), each row a mean over `every` steps.
+
+    seconds: of training in all.
+    """
 
     values: dict[str, np.ndarray] = field(default_factory=dict)
+    every: int = 1
     seconds: float = 0.0
 
     def add(self, means: dict[str, np.ndarray]) -> None:
-        """Append one epoch's means, each (s)."""
+        """Append one row of means, each (s)."""
         for name, mean in means.items():
             row = np.asarray(mean, dtype=np.float32)[None]
             self.values[name] = np.concatenate([self.values[name], row]) if name in self.values else row
@@ -81,10 +85,9 @@ def fit(
     model: nn.Module,
     batches: Callable[[int], Sequence[Tensor]],
     *,
-    epochs: int,
+    steps: int,
     seeds: Sequence[int],
     learning_rate: float,
-    steps: int | None = None,
     warmup: float = 0.02,
     weight_decay: float = 0.0,
     clip: float = math.inf,
@@ -96,31 +99,30 @@ def fit(
 
     model: owns `loss(batch, step, rng)`; parameters have the stack's axis s first
     batches: a batch by step, such as `Shuffled`
-    epochs, steps: passes, and steps a pass (taken from `batches.steps` where not given)
+    steps: of the optimizer, in all; a number of passes p is p * batches.steps
     seeds: one a model; the step's generators grow from them
     clip: largest gradient norm of each model on its own
     checkpoint: file kept about every `every` [s] and at the end; a run that finds it goes on from there, and one
         that finds it finished returns at once
     progress: a bar on stderr (off also by TQDM_DISABLE=1)
 
-    Returns the history of epoch means. Raises DivergedError, with the parts, where a loss is not finite, and
+    Returns the history, in at most 100 rows. Raises DivergedError, with the parts, where a loss is not finite, and
     ValueError for a checkpoint of another training.
     """
-    steps = steps or batches.steps
-    total_steps = epochs * steps
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    rise = max(1, round(warmup * total_steps))
+    rise = max(1, round(warmup * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda i: min((i + 1) / rise, 0.5 * (1 + math.cos(math.pi * max(0, i - rise) / max(1, total_steps - rise)))),
+        lambda i: min((i + 1) / rise, 0.5 * (1 + math.cos(math.pi * max(0, i - rise) / max(1, steps - rise)))),
     )
-    recipe = [epochs, steps, learning_rate, warmup, weight_decay, clip, *seeds]
+    recipe = [steps, learning_rate, warmup, weight_decay, clip, *seeds]
     history, start, sums = _resume(checkpoint, model, optimizer, schedule, recipe)
+    history.every = max(1, math.ceil(steps / 100))
     began = saved = time.perf_counter()
     before = history.seconds
-    bar = tqdm(total=total_steps, initial=start, disable=None if progress else True, mininterval=1.0, unit="step")
+    bar = tqdm(total=steps, initial=start, disable=None if progress else True, mininterval=1.0, unit="step")
     model.train()
-    for step in range(start, total_steps):
+    for step in range(start, steps):
         rng = [generator(s, "step", step) for s in seeds]
         optimizer.zero_grad(set_to_none=True)
         total, parts = model.loss(batches(step), step, rng)
@@ -128,19 +130,19 @@ def fit(
         norms = _clip(model.parameters(), clip)
         if not (torch.isfinite(total).all() and torch.isfinite(norms).all()):
             shown = {k: v.detach().tolist() for k, v in {"total": total, **parts, "gradient norm": norms}.items()}
-            raise DivergedError(f"training diverged at step {step} of {total_steps}: {shown}; lower the learning rate")
+            raise DivergedError(f"training diverged at step {step} of {steps}: {shown}; lower the learning rate")
         optimizer.step()
         schedule.step()
         for name, value in {"total": total, **parts}.items():
             sums[name] = sums.get(name, 0) + value.detach()
         bar.update()
-        if (step + 1) % steps == 0:
-            history.add({name: (value / steps).cpu().numpy() for name, value in sums.items()})
+        if (step + 1) % history.every == 0:
+            history.add({name: (value / history.every).cpu().numpy() for name, value in sums.items()})
             sums = {}
             bar.set_postfix_str(f"loss {history.values['total'][-1].mean():.3g}", refresh=False)
         now = time.perf_counter()
         history.seconds = before + now - began
-        if checkpoint and (now - saved > every or step + 1 == total_steps):
+        if checkpoint and (now - saved > every or step + 1 == steps):
             _keep(checkpoint, model, optimizer, schedule, recipe, history, step + 1, sums)
             saved = now
     bar.close()
@@ -183,11 +185,11 @@ def _resume(path, model, optimizer, schedule, recipe) -> tuple[History, int, dic
     state = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
     if state["recipe"] != recipe:
         raise ValueError(
-            f"checkpoint {Path(path).name} belongs to another training (its epochs, steps, rates and seeds "
+            f"checkpoint {Path(path).name} belongs to another training (its steps, rates and seeds "
             f"{state['recipe']}, these {recipe}); remove it or name another"
         )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     values = {k: v.numpy() for k, v in state["values"].items()}
-    return History(values, state["seconds"]), state["step"], state["sums"]
+    return History(values, seconds=state["seconds"]), state["step"], state["sums"]

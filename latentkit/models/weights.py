@@ -36,7 +36,8 @@ def save(model: nn.Module, path: Path, identity: dict, history: History) -> None
     tensors |= {f"history/{k}": torch.from_numpy(v) for k, v in history.values.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, {"identity": json.dumps(identity), "seconds": f"{history.seconds:.1f}"})
+    about = {"identity": json.dumps(identity), "every": str(history.every), "seconds": f"{history.seconds:.1f}"}
+    save_file(tensors, part, about)
     os.replace(part, path)
 
 
@@ -58,7 +59,7 @@ def load(model: nn.Module, path: Path, identity: dict) -> History:
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
     model.eval()
     values = {k.removeprefix("history/"): v.numpy() for k, v in tensors.items() if k.startswith("history/")}
-    return History(values, float(metadata["seconds"]))
+    return History(values, int(metadata["every"]), float(metadata["seconds"]))
 
 
 def obtain(
