@@ -59,8 +59,9 @@ test-browser: env ## open 00_start in JupyterLab and move its explorer (CHROMIUM
 bench: env ## time what is worth timing
 	$(ONE) $(BIN)/pytest tests --benchmark-enable --benchmark-only; test $$? -eq 0 -o $$? -eq 5
 
-store: env ## (maintainers) run at teaching and store outputs in the notebooks
+store: env ## (maintainers) run at teaching, store outputs in the notebooks and claims in the README
 	@$(BIN)/latentkit figures --store $(PICKED) $(if $(FORCE),--force)
+	@$(BIN)/python -m latentkit.readme
 
 weights: env ## (maintainers) train NOTEBOOKS again and ship the weights
 	@test -n "$(NOTEBOOKS)" || { echo 'name them: make weights NOTEBOOKS="11"'; exit 1; }

@@ -1,9 +1,9 @@
-"""Write the README's table of claims from the json beside each figure."""
+"""Write the README's table of claims from the json beside each figure: `python -m latentkit.readme`."""
 
 import os
 from pathlib import Path
 
-from latentkit import catalog
+from latentkit import catalog, provenance
 from latentkit.record import ours
 
 BEGIN, END = "<!-- claims -->", "<!-- /claims -->"
@@ -42,3 +42,8 @@ def _row(number: str, claim: dict) -> str:
     paper = "" if claim["paper"] is None else str(claim["paper"])
     cells = [number, claim["sentence"], claim["rule"], ours(claim), paper, f"**{claim['verdict']}**"]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    changed = update(provenance.project_root() / "README.md", claims_table())
+    print(f"README.md: table of claims {'written' if changed else 'unchanged'}")
