@@ -110,12 +110,13 @@ def test_a_failing_cell_is_named_and_its_copy_kept(project):
 
 
 @pytest.mark.parametrize(
-    "code, words", [("time.sleep(60)", "CellTimeoutError"), ("import os; os._exit(3)", "DeadKernelError: Kernel died")]
+    "code, words",
+    [("import time; time.sleep(90)", "CellTimeoutError"), ("import os; os._exit(3)", "DeadKernelError: Kernel died")],
 )
 def test_a_stuck_or_dead_kernel_is_told(project, code, words):
-    write_notebook(project, NAME, "tiny_fig01", (code,))
-    outcome = execute.execute(catalog.find("00"), project / "runs", {}, timeout=3)
-    assert outcome.error.startswith(f"{NAME} stopped in cell 4, which begins `{code}`: {words}")
+    write_notebook(project, NAME, "tiny_fig01", early=(code,))
+    outcome = execute.execute(catalog.find("00"), project / "runs", {}, timeout=5)
+    assert outcome.error.startswith(f"{NAME} stopped in cell 3, which begins `{code}`: {words}")
     assert outcome.copy.is_file() and outcome.records == {}
 
 

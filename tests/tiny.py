@@ -23,11 +23,15 @@ run.claim("tiny.even", "The seed is even.", SEED, rule="even", holds=SEED % 2 ==
 run.score("latent_dim", P.latent_dim, "1", figure="{figure}")"""
 
 
-def write_notebook(root: Path, name: str, figure: str, code: tuple[str, ...] = ()) -> Path:
-    """Write a notebook that waits WAIT seconds, fails for SEED == FAIL, and else saves a figure with a claim."""
+def write_notebook(root: Path, name: str, figure: str, code: tuple[str, ...] = (), early: tuple[str, ...] = ()) -> Path:
+    """Write a notebook that waits WAIT seconds, fails for SEED == FAIL, and else saves a figure with a claim.
+
+    early, code: more cells, before and after the set-up.
+    """
     cells = [
         new_markdown_cell("# Tiny"),
         new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        *map(new_code_cell, early),
         new_code_cell(SETUP.format(name=name)),
         *map(new_code_cell, code),
         new_code_cell(SAVE.format(figure=figure)),
