@@ -93,6 +93,7 @@ def fit(
     clip: float = math.inf,
     checkpoint: Path | None = None,
     every: float = 30.0,
+    device: str | None = None,
     progress: bool = True,
 ) -> History:
     """Fit a model, or a stack of models, by AdamW under a cosine schedule with a short warm-up.
@@ -104,11 +105,15 @@ def fit(
     clip: largest gradient norm of each model on its own
     checkpoint: file kept about every `every` [s] and at the end; a run that finds it goes on from there, and one
         that finds it finished returns at once
+    device: to train on, by default a CUDA card where there is one; the model comes back to where it was
     progress: a bar on stderr (off also by TQDM_DISABLE=1)
 
     Returns the history, in at most 100 rows. Raises DivergedError, with the parts, where a loss is not finite, and
     ValueError for a checkpoint of another training.
     """
+    home = next(model.parameters()).device
+    device = device or ("cuda" if torch.cuda.is_available() else home)
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     rise = max(1, round(warmup * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -125,7 +130,7 @@ def fit(
     for step in range(start, steps):
         rng = [generator(s, "step", step) for s in seeds]
         optimizer.zero_grad(set_to_none=True)
-        total, parts = model.loss(batches(step), step, rng)
+        total, parts = model.loss([t.to(device, non_blocking=True) for t in batches(step)], step, rng)
         total.sum().backward()
         norms = _clip(model.parameters(), clip)
         if not (torch.isfinite(total).all() and torch.isfinite(norms).all()):
@@ -146,7 +151,7 @@ def fit(
             _keep(checkpoint, model, optimizer, schedule, recipe, history, step + 1, sums)
             saved = now
     bar.close()
-    model.eval()
+    model.to(home).eval()
     return history
 
 

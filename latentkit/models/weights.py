@@ -18,7 +18,12 @@ from latentkit.models.train import History
 
 
 class MismatchError(ValueError):
-    """Say how the identity of weights differs from the one asked for."""
+    """Say how the identity of weights differs from the one asked for; `where` names the entries."""
+
+    def __init__(self, file: str, found: dict[str, str]):
+        self.where = list(found)
+        told = "; ".join(f"{where} is {phrase}" for where, phrase in found.items())
+        super().__init__(f"weights {file} are of another training: {told}. Train anew (RETRAIN)")
 
 
 def identity(preset, seeds, data: dict, **more) -> dict:
@@ -52,9 +57,7 @@ def load(model: nn.Module, path: Path, identity: dict) -> History:
         metadata = file.metadata() or {}
         found = differences(json.loads(metadata.get("identity", "{}")), identity)
         if found:
-            raise MismatchError(
-                f"weights {path.name} are of another training: {'; '.join(found)}. Train anew (RETRAIN)"
-            )
+            raise MismatchError(path.name, found)
         tensors = {k: file.get_tensor(k) for k in file.keys()}
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
     model.eval()
@@ -78,7 +81,7 @@ def obtain(
         except FileNotFoundError:
             why = "none are shipped"
         except MismatchError as error:
-            why = str(error).split(": ", 1)[1].removesuffix(". Train anew (RETRAIN)")
+            why = f"the shipped ones differ in {', '.join(error.where)}"
         else:
             print(f"{name}: shipped weights, trained in {history.seconds:.0f} s")
             return history
@@ -90,15 +93,15 @@ def obtain(
     return history
 
 
-def differences(found: dict, wanted: dict, path: str = "") -> list[str]:
-    """Return one phrase for each entry in which two nested dictionaries differ."""
-    phrases = []
+def differences(found: dict, wanted: dict, path: str = "") -> dict[str, str]:
+    """Return a phrase for each entry in which two nested dictionaries differ, by its dotted name."""
+    phrases = {}
     for key in sorted(found.keys() | wanted.keys()):
         a, b, where = found.get(key), wanted.get(key), f"{path}{key}"
         if isinstance(a, dict) and isinstance(b, dict):
-            phrases += differences(a, b, f"{where}.")
+            phrases |= differences(a, b, f"{where}.")
         elif a != b:
-            phrases.append(f"{where} is {_short(a)} there and {_short(b)} here")
+            phrases[where] = f"{_short(a)} there and {_short(b)} here"
     return phrases
 
 
