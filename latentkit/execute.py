@@ -142,15 +142,15 @@ def execute(
 def store(copy: Path, notebook: Path) -> None:
     """Write an executed copy back as the stored notebook, such that two equal runs are equal bytes.
 
-    Taken out: papermill's and the widgets' metadata, times, counts, versions. A widget, which no viewer on the web
-    draws, becomes a line of text.
+    Taken out: papermill's and the widgets' metadata, times, versions. A widget, which no viewer on the web draws,
+    becomes a line of text. Counts stay: a fresh kernel counts alike, and nbval takes a cell without one for not run.
     """
     from nbstripout import strip_output
 
     nb = nbformat.read(copy, as_version=4)
     drop = ["metadata.papermill", "metadata.widgets", "metadata.language_info", "metadata.signature"]
     drop += ["cell.metadata.papermill", "cell.metadata.execution", "cell.metadata.ExecuteTime"]
-    nb = strip_output(nb, keep_output=True, keep_count=False, keep_id=True, extra_keys=drop)
+    nb = strip_output(nb, keep_output=True, keep_count=True, keep_id=True, extra_keys=drop)
     nb.metadata["kernelspec"] = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     nb.metadata["language_info"] = {"name": "python"}
     for cell in nb.cells:

@@ -102,8 +102,9 @@ def test_stored_outputs(path):
     assert any(cell.outputs for cell in codes), "stored without outputs; `make store` runs it and keeps them"
     for cell in nb.cells:
         assert cell.metadata.keys() <= {"tags"}, f"cell metadata {cell.metadata}"
+    counts = [cell.execution_count for cell in codes]
+    assert counts == list(range(1, len(codes) + 1)), "run from top to bottom by a fresh kernel, as `make store` does"
     for cell in codes:
-        assert cell.execution_count is None
         kinds = {output.output_type for output in cell.outputs}
         assert "error" not in kinds, "stored with an error"
         assert not [o for o in cell.outputs if execute.WIDGET in o.get("data", {})], "widgets are stored as text"
