@@ -27,7 +27,6 @@ USED_OTHERWISE = {
     "pytest-benchmark": "make bench",
     "nbval": "make test, make verify",
     "ruff": "tests/test_style.py",
-    "cfgrib": "xarray's engine for GRIB",
     "eccodes": "what cfgrib reads with",
     "zarr": "xarray's engine for Zarr",
     "dapper": "peer of the assimilation tests",
@@ -41,7 +40,6 @@ COMES_WITH = {
     "pyarrow": "the user's own: only for --out table.parquet",
     "psutil": "distributed",
     "jax": "jcm",
-    "dinosaur": "jcm",
 }
 
 
