@@ -295,7 +295,7 @@ def test_fewer_members_and_days_are_compared_too(rebuilt):
 def test_the_comparison_reads_as_a_table(rebuilt):
     text = str(rebuilt(lambda days: noise(days, {"tas": 0.02, "psl": 2.0, "pr": 0.05}, since=5)))
     lines = text.splitlines()
-    assert "members 0, 1" in lines[0] and lines[-2].startswith("rule: same numbers, if") and len(lines) == 2 + 30 + 2
+    assert "members 0, 1" in lines[0] and lines[2 + 30].startswith("rule: same numbers, if")
     assert lines[-1].startswith("same runs: ")
 
 

@@ -43,6 +43,7 @@ cent in the standard deviation over the globe. The rule (`ALLOWED`) leaves a fac
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import xarray as xr
@@ -241,7 +242,7 @@ class Comparison:
         for row in self.rows:
             lines.append(f"{row['variable']:4}{row['day']:4d}{row['largest']:10.2g}{row['rms']:10.2g}"
                          f"{row['correlation']:13.7f}{row['mean']:10.2g}{1 + row['std']:11.5f}  {row['units']}")
-        return "\n".join([*lines, RULE, f"{self.verdict}: {self.why}"])
+        return "\n".join([*lines, fill(RULE, 100), f"{self.verdict}: {self.why}"])
 
 
 def compare(out: Path, check: Path | None = None) -> Comparison:
