@@ -19,6 +19,7 @@ def realization_accuracy(
     place: np.ndarray,  # (n) label of the place
     rng: np.random.Generator,
     *,
+    blocks: np.ndarray | None = None,  # (n) label of the region a place lies in
     folds: int = 5,
     neighbors: int = 25,
     permutations: int = 50,
@@ -26,7 +27,9 @@ def realization_accuracy(
     """Return how often the realization is named right from a code, and what chance would give.
 
     Nearest neighbors vote, the nearer the more. Places are dealt into folds at random, and a code is judged by codes
-    of other folds only: knowing where a place lies does not help. Codes are scaled to unit variance.
+    of other folds only: knowing where a place lies does not help. Codes are scaled to unit variance. Weather is smooth
+    in space, so a place's neighbor on the grid still gives its realization away; with `blocks` whole regions are dealt
+    together, and only codes of other regions judge.
 
     accuracy: mean over realizations of the share named right; chance: 1 / R; null, null_std: mean and standard
     deviation of the accuracy when realizations are permuted within each place; p: share of permutations, the one at
@@ -38,9 +41,14 @@ def realization_accuracy(
 
     z, member, places = _checked(z, member, place)
     r = member.max() + 1
-    if places.max() + 1 < folds:
-        raise ValueError(f"{places.max() + 1} places do not fill {folds} folds; give more places, or fewer folds")
-    fold = rng.permutation(np.arange(places.max() + 1) % folds)[places]
+    dealt, what = (
+        (places, "places") if blocks is None else (np.unique(blocks, return_inverse=True)[1].ravel(), "blocks")
+    )
+    if len(dealt) != len(z):
+        raise ValueError(f"{len(z)} codes and {len(dealt)} blocks; expected one label a code")
+    if dealt.max() + 1 < folds:
+        raise ValueError(f"{dealt.max() + 1} {what} do not fill {folds} folds; give more {what}, or fewer folds")
+    fold = rng.permutation(np.arange(dealt.max() + 1) % folds)[dealt]
     scaled = z / np.where(z.std(0) > 0, z.std(0), 1)
     near = np.empty((len(z), min(neighbors, np.bincount(fold, minlength=folds).sum() - np.bincount(fold).max())), int)
     for f in range(folds):

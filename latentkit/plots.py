@@ -112,7 +112,7 @@ def latent_panel(ax, z, values, *, kind="latent", label="", names=None, size=3.0
     z, values = z[keep], values[keep]
     deep = hasattr(ax, "get_zlim")
     table = mpl.colormaps[MEMBERS] if names is not None else colors(kind)
-    style = {"s": size, "linewidths": 0, "alpha": 0.6, "rasterized": True, "cmap": table}
+    style = {"s": size, "linewidths": 0, "alpha": 0.7, "rasterized": True, "cmap": table}
     if deep:
         ends = np.percentile(z[:, :3], [0.5, 99.5], axis=0)
         inside = ((z[:, :3] >= ends[0]) & (z[:, :3] <= ends[1])).all(1)

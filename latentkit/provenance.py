@@ -60,8 +60,14 @@ def package_files(sources: list[str]) -> list[Path]:
         if path is None or name in seen:
             continue
         seen[name] = path
-        wanted |= imported_modules(path.read_text(encoding="utf-8")) - seen.keys()
+        wanted |= _imports_of(path, path.stat().st_mtime_ns) - seen.keys()
     return sorted(set(seen.values()))
+
+
+@functools.cache
+def _imports_of(path: Path, changed: int) -> frozenset[str]:
+    """Return what a file imports; `changed`, its time stamp, keeps an answer from outliving the text it is of."""
+    return frozenset(imported_modules(path.read_text(encoding="utf-8")))
 
 
 def inputs_key(notebook: str, size: str) -> str | None:

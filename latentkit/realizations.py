@@ -69,15 +69,17 @@ def hold_out(field, member, inputs: str) -> Holdout:
     return Holdout(member, table, new, stats, layout, new_layout)
 
 
-def signal_and_noise(anomalies):
+def signal_and_noise(anomalies, years: int | None = None):
     """Return the variances in time of the forced signal and of internal variability, without bias.
 
-    anomalies: DataArray (member, time, ...). With R members the ensemble mean still holds 1/R of the noise, which is
-    taken off the variance of the signal; an estimate can therefore fall below 0 where there is no signal.
+    anomalies: DataArray (member, time, ...); years: how many the climatology was taken from that was removed from
+    them, None for anomalies from a known mean. With R members the ensemble mean still holds 1/R of the noise, which is
+    taken off the variance of the signal; an estimate can therefore fall below 0 where there is no signal. A
+    climatology of Y years takes 1/Y of the variance of the ensemble mean with it, which is given back.
     """
     noise = anomalies.var("member", ddof=1).mean("time")
-    signal = anomalies.mean("member").var("time") - noise / anomalies.sizes["member"]
-    return signal, noise
+    mean = np.square(anomalies.mean("member")).mean("time") * (years / (years - 1) if years else 1)
+    return mean - noise / anomalies.sizes["member"], noise
 
 
 def member_groups(field) -> dict[str, np.ndarray]:
@@ -92,3 +94,22 @@ def member_groups(field) -> dict[str, np.ndarray]:
             if 1 < len(set(labels)) < len(labels):
                 found[str(name)] = labels
     return found
+
+
+def pair_correlations(anomalies, weights, rng=None, *, block: int = 3):
+    """Return the correlation in time and space of every pair of members' deviations from the ensemble mean (pairs).
+
+    anomalies: DataArray (member, time, lat, lon); weights: of area, on lat or (lat, lon); rng: numpy generator that
+    first flips the sign of each member's deviations at random, `block` times together, which shows how far chance
+    alone reaches. Flips leave every variance in time and space as it is; shuffling years does not, and has too narrow
+    a spread. Whatever the members are, the mean over pairs is near -1/(R - 1); members that share more than the
+    ensemble does show at the upper end.
+    """
+    deviations = (anomalies - anomalies.mean("member")) * np.sqrt(weights)
+    values = deviations.transpose("member", "time", ...).values.reshape(*anomalies.shape[:2], -1)
+    if rng is not None:
+        signs = rng.choice([-1, 1], (len(values), -(-values.shape[1] // block))).astype(values.dtype)
+        values = values * np.repeat(signs, block, 1)[:, : values.shape[1], None]
+        values = values - values.mean(0)
+    flat = values.reshape(len(values), -1)
+    return np.corrcoef(flat)[np.triu_indices(len(flat), 1)]

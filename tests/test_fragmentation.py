@@ -101,3 +101,15 @@ def test_distance_ratio_by_hand_and_of_strangers():
 def test_scores_say_what_is_wrong(change, words):
     with pytest.raises(ValueError, match=words):
         change(*codes())
+
+
+def test_smooth_weather_is_named_by_its_neighbors_unless_regions_are_held_out_whole():
+    rng = np.random.default_rng(3)
+    x = np.arange(600)
+    kernel = np.exp(-0.5 * (np.arange(-60, 61) / 20) ** 2)
+    noise = rng.normal(size=(2, 4, 600))
+    z = np.stack([[np.convolve(n, kernel, "same") for n in each] for each in noise], -1).reshape(-1, 2)
+    member, place = np.repeat(np.arange(4), 600), np.tile(x, 4)
+    near = realization_accuracy(z, member, place, np.random.default_rng(0), permutations=0)
+    far = realization_accuracy(z, member, place, np.random.default_rng(0), blocks=place // 100, permutations=0)
+    assert near["accuracy"] > 0.5 and far["accuracy"] < 0.4  # chance 0.25

@@ -66,3 +66,28 @@ def test_signal_and_noise_are_found_without_bias():
     assert [round(float(v.mean()), 1) for v in found] == [2.0, 1.0]
     nothing = realizations.signal_and_noise(xr.DataArray(values - signal, dims=("member", "time", "place")))[0]
     assert abs(float(nothing.mean())) < 0.01
+
+
+def test_a_climatology_removed_does_not_bias_the_signal():
+    rng = np.random.default_rng(1)
+    values = np.sqrt(2.0) * rng.normal(size=(1, 8, 500)) + rng.normal(size=(10, 8, 500))  # 8 years of 500 months
+    values -= values.mean((0, 1))
+    anomalies = xr.DataArray(values.reshape(10, -1), dims=("member", "time"))
+    signal, noise = (float(v) for v in realizations.signal_and_noise(anomalies, years=8))
+    assert abs(signal - 2) < 0.1 and abs(noise - 1) < 0.05
+    assert float(realizations.signal_and_noise(anomalies)[0]) < 1.85
+
+
+def test_members_that_share_weather_stand_out_from_flipped_signs():
+    rng = np.random.default_rng(2)
+    time = np.arange("2000-01", "2008-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    values = rng.normal(size=(6, 96, 4, 5))
+    coords = {"member": range(6), "time": time, "lat": [-60.0, -20.0, 20.0, 60.0], "lon": np.arange(0.0, 360.0, 72.0)}
+    field = xr.DataArray(values, coords, tuple(coords))
+    weights = xr.ones_like(field.isel(member=0, time=0, drop=True)) / 20
+    found = realizations.pair_correlations(field, weights)
+    assert found.shape == (15,) and abs(found.mean() + 1 / 5) < 0.01
+    null = max(realizations.pair_correlations(field, weights, np.random.default_rng(i)).max() for i in range(20))
+    assert found.max() < null + 0.03
+    values[1] = 0.7 * values[0] + 0.7 * values[1]
+    assert realizations.pair_correlations(field.copy(data=values), weights).max() > null + 0.1

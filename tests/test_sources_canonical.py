@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from made import field, opened, units, west
+from made_files import field, opened, units, west
 
 from latentkit.sources.axes import SourceError
 from latentkit.sources.variables import VARIABLES, conversion, parse

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
-from made import field, opened, units, west
+from made_files import field, opened, units, west
 
 from latentkit import sources
 from latentkit.sources import files
