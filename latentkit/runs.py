@@ -227,9 +227,9 @@ def weights(notebook: Which, timeout: Timeout = None) -> None:
 
 @archive_app.command("build")
 def archive_build(
-    out: Annotated[Path, typer.Option("--out", help="folder to build in; an unfinished build goes on")],
+    out: Annotated[Path | None, typer.Option(help="folder to build in, runs/archive if not given; resumes")] = None,
     members: Annotated[int, typer.Option("--members")] = 10,
-    days: Annotated[int | None, typer.Option("--days", help="days of each run, from 1979-01-01")] = None,
+    days: Annotated[int | None, typer.Option("--days", help="days of each run, from its own start")] = None,
     years: Annotated[int | None, typer.Option("--years", help="years of each run, from 1979-01-01")] = None,
     processes: Annotated[int, typer.Option("--processes", help="members computed side by side")] = 1,
 ) -> None:
@@ -238,6 +238,7 @@ def archive_build(
         raise BadRequest("give the length as --days or as --years, one of the two")
     from latentkit.sources import climate_model
 
+    out = out or runs_folder() / "archive"
     try:
         climate_model.build(out, members, days=days, years=years, progress=True, processes=processes)
         print(climate_model.compare(out))
