@@ -127,7 +127,7 @@ class Speedy:
 
         Raises ImportError where jcm is missing or of another version.
         """
-        remedy = 'pip install "latentkit[gcm]"'
+        remedy = 'in the checkout, pip install -e ".[gcm]"'
         try:
             found = metadata.version("jcm")
         except metadata.PackageNotFoundError:

@@ -22,7 +22,7 @@ from latentkit.sources.variables import nearest
 LOADED = 500_000_000  # bytes of one variable: larger ones stay lazy
 HASHED = 256_000_000  # bytes of all files: larger sets are identified by names, sizes, heads and tails
 EDGE = 1_000_000  # bytes of a head or tail
-EXTRA = "install it with pip install 'latentkit[era5]'"
+EXTRA = 'install it in the checkout with pip install -e ".[era5]"'
 
 
 def open_field(source: str | Path, variable: str, members: bool = True) -> xr.DataArray:
