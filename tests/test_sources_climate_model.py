@@ -93,7 +93,7 @@ def test_without_the_model_the_extra_is_named(tmp_path, monkeypatch):
         raise climate_model.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(climate_model.metadata, "version", missing)
-    with pytest.raises(ImportError, match=r'pip install "latentkit\[gcm\]"'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[gcm\]"'):
         climate_model.build(tmp_path / "out", 1, days=1)
     monkeypatch.setattr(climate_model.metadata, "version", lambda name: "2.9")
     with pytest.raises(ImportError, match="of jcm 3.0.0, and 2.9 is installed"):

@@ -144,7 +144,8 @@ def test_a_missing_extra_is_named(package, name, tmp_path):
         (tmp_path / name / "zarr.json").write_text("{}")
     else:
         (tmp_path / name).write_bytes(b"GRIB" + (24).to_bytes(3, "big") + b"\1" + bytes(12) + b"7777")
-    with pytest.raises(ImportError, match=rf"{re.escape(name)}: .*needs the package {package}.*latentkit\[era5\]"):
+    told = rf"{re.escape(name)}: .*needs the package {package}.*pip install -e \"\.\[era5\]"
+    with pytest.raises(ImportError, match=told):
         sources.open_field(tmp_path / name, "tas")
 
 
