@@ -189,6 +189,9 @@ def stale(notebook: Notebook, size: str) -> str | None:
             return f"{figure} is missing"
         if record.get("inputs") != inputs:
             return f"{figure} was made from other code, presets or archive"
+        data = [str(entry.get("name")) for entry in record.get("data", ())]
+        if notebook.parameters.get("SOURCE") == "archive" and not all(d.startswith("archive") for d in data):
+            return f"{figure} was made from {', '.join(data)}"
         for name, key in (("SEED", "seed"), ("OVERRIDES", "overrides")):
             if name in notebook.parameters and record.get(key) != notebook.parameters[name]:
                 return f"{figure} was made with {name} = {record.get(key)!r}"

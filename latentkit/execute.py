@@ -7,6 +7,7 @@ from the client: keeping their state up to date is what makes notebooks stall at
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -131,12 +132,22 @@ def execute(
         tail = _plain("\n".join(error.traceback)).strip().splitlines()[-7:-1]
         what = " ".join(f"{error.ename}: {error.evalue}".split())
         outcome.error = "\n".join([_told(notebook, error.cell_index, error.source, what), *tail])
-    except (CellTimeoutError, DeadKernelError) as error:
+    except (CellTimeoutError, DeadKernelError, RuntimeError) as error:  # the last where a kernel dies at its start
         first = str(error).strip().splitlines()[0]
         outcome.error = _told(notebook, place["index"], place["source"], f"{type(error).__name__}: {first}")
     outcome.seconds = time.perf_counter() - began
     outcome.records = _records(figures, notebook.name, before)
     return outcome
+
+
+def publish(notebook: Notebook, made: Path, target: Path) -> None:
+    """Move a notebook's figures to their place, once all went well.
+
+    What a failing or stopped run leaves would pass for fresh there.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(f for figure in notebook.figures for f in made.glob(f"{figure}.*")):
+        shutil.move(file, target / file.name)
 
 
 def store(copy: Path, notebook: Path) -> None:

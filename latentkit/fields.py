@@ -222,6 +222,7 @@ def coarsen(data: xr.DataArray | xr.Dataset, cells: int):
         raise ValueError(f"cells is {cells}; expected 1 or more")
 
     def mean(a):
+        a = a if a.dtype.kind == "f" else a.astype(np.float32)
         w = area_weights(a).astype(a.dtype)
         share = w.where(a.notnull()).coarsen(lat=cells, lon=cells, boundary="pad").sum()
         total = (a * w).coarsen(lat=cells, lon=cells, boundary="pad").sum()

@@ -6,9 +6,11 @@ the paper, or the word *assumed* where the paper is silent.
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass
 
 SIZES = ("quick", "teaching", "paper")
+COUNTS = ("coarsen", "latent_dim", "steps", "batch", "seeds")
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,15 @@ def preset(slug: str, size: str, **overrides):
     for name in overrides:
         if name not in names:
             raise ValueError(_unknown(f"field of the {slug} preset", name, names))
-    return dataclasses.replace(
-        base, **{name: _fit(slug, name, getattr(base, name), value) for name, value in overrides.items()}
-    )
+    values = {name: _fit(slug, name, getattr(base, name), value) for name, value in overrides.items()}
+    for name, value in values.items():
+        if name in COUNTS and value < 1:
+            raise ValueError(f"{name} of the {slug} preset is {value}; expected 1 or more")
+        if isinstance(value, float) and value <= 0:
+            raise ValueError(f"{name} of the {slug} preset is {value}; expected a number above 0")
+        if name == "noise" and value not in ("learned", "unit"):
+            raise ValueError(_unknown("noise", value, ("learned", "unit")))
+    return dataclasses.replace(base, **values)
 
 
 def _family(slug: str) -> tuple:
@@ -102,16 +110,13 @@ def _unknown(what: str, found: str, known: tuple[str, ...]) -> str:
 
 def _fit(slug: str, name: str, old, value):
     """Return `value` in the type of the field it replaces."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} of the {slug} preset is {value}; expected a finite number")
     if isinstance(old, tuple) and isinstance(value, list | tuple) and value:
         return tuple(_fit(slug, name, old[0], v) for v in value)
     if isinstance(old, float) and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if (
-        isinstance(old, int)
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and value == int(value)
-    ):
+    if isinstance(old, int) and isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
         return int(value)
     if type(value) is type(old):
         return value

@@ -98,7 +98,7 @@ def git_state(notebook: str) -> dict:
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None}
-    changed = _git(root, "status", "--porcelain", "--", ".", ":!figures", ":!notebooks")
+    changed = _git(root, "status", "--porcelain", "--", "latentkit", "pyproject.toml", "constraints.txt")
     name = f"notebooks/{notebook}.ipynb"
     stored = _git(root, "show", f"HEAD:./{name}")
     here = root / name
@@ -111,7 +111,11 @@ def _archive(notebook: str) -> list:
     manifest = PACKAGE / "archive" / "manifest.json"
     if not manifest.is_file():
         return []
-    listed = json.loads(manifest.read_text(encoding="utf-8"))
+    try:
+        listed = json.loads(manifest.read_text(encoding="utf-8"))
+        listed["files"]
+    except (ValueError, KeyError):  # `sources.archive` says so where data are opened; here it is one more state
+        return ["damaged"]
     own = {name: entry for name, entry in listed.get("weights", {}).items() if entry.get("notebook") == notebook}
     return [{name: entry["sha256"] for name, entry in part.items()} for part in (listed["files"], own)]
 
@@ -130,7 +134,7 @@ def _has_git() -> bool:
 def _git(root: Path, *arguments: str) -> str | None:
     if not _has_git():
         return None
-    done = subprocess.run(("git", *arguments), cwd=root, capture_output=True, text=True)
+    done = subprocess.run(("git", *arguments), cwd=root, capture_output=True, encoding="utf-8")
     return done.stdout if done.returncode == 0 else None
 
 

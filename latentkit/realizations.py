@@ -106,7 +106,9 @@ def pair_correlations(anomalies, weights, rng=None, *, block: int = 3):
     ensemble does show at the upper end.
     """
     deviations = (anomalies - anomalies.mean("member")) * np.sqrt(weights)
-    values = deviations.transpose("member", "time", ...).values.reshape(*anomalies.shape[:2], -1)
+    values = deviations.transpose("member", "time", ...).values
+    values = values.reshape(*values.shape[:2], -1)
+    values = values[..., np.isfinite(values).all((0, 1))]
     if rng is not None:
         signs = rng.choice([-1, 1], (len(values), -(-values.shape[1] // block))).astype(values.dtype)
         values = values * np.repeat(signs, block, 1)[:, : values.shape[1], None]

@@ -6,6 +6,7 @@ it. Beside each PNG stands a json with all that is needed to make the figure aga
 
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
@@ -78,9 +79,11 @@ class Run:
 
         values = np.atleast_1d(np.asarray(ours, dtype=float))
         verdict = "not tested"
-        if holds is not None and np.isfinite(values).all() and values.size:
-            verdict = "held" if bool(holds(values) if callable(holds) else holds) else "not held"
-        seeds = list(self.seeds[: values.size] if seeds is None and values.size > 1 else seeds or [])
+        if holds is not None:  # a number that could not be computed supports nothing
+            finite = values.size and np.isfinite(values).all()
+            verdict = "held" if finite and bool(np.all(holds(values) if callable(holds) else holds)) else "not held"
+        if seeds is None:
+            seeds = self.seeds[: values.size] if values.size > 1 else []
         mean = float(values.mean()) if values.size else float("nan")
         spread = float(values.std(ddof=1)) if values.size > 1 else None
         entry = {
@@ -89,8 +92,8 @@ class Run:
             "rule": rule,
             "ours": _plain(mean),
             "spread": _plain(spread),
-            "paper": paper,
-            "seeds": seeds,
+            "paper": None if paper is None else paper if isinstance(paper, str) else _plain(float(paper)),
+            "seeds": [int(s) for s in seeds],
             "verdict": verdict,
         }
         self._known(figure, f"claim {id!r}")
@@ -165,7 +168,7 @@ class Run:
             "scores": self.scores.get(figure, {}),
         }
         part = self.folder / f"{figure}.json.part"
-        part.write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n")
+        part.write_text(json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(part, self.folder / f"{figure}.json")
 
 
@@ -183,8 +186,8 @@ def ours(claim: dict) -> str:
 
 
 def _plain(value: float | None) -> float | None:
-    """Return a float that json can carry and a person can read: six significant digits, None for not-a-number."""
-    return None if value is None or value != value else float(f"{value:.6g}")
+    """Return a float that json can carry and a person can read: six significant digits, None where it is not finite."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
 def _version(package: str) -> str | None:

@@ -129,13 +129,13 @@ def _figures_of(nb: Notebook, size: str, head: str, why: str, store: bool, timeo
     from latentkit import execute
 
     own = {"SIZE": size} if nb.parameters.get("SIZE") != size else {}
-    about = expected(nb, size)
+    about, made = expected(nb, size), runs_folder() / f"figures-{size}" / "figures"
     with Progress(head, about) as progress:
         outcome = execute.execute(
             nb,
             runs_folder() / f"figures-{size}",
             own,
-            figures=catalog.figures_root(),
+            figures=made,
             timeout=timeout,
             on_cell=progress.at_cell,
         )
@@ -144,6 +144,7 @@ def _figures_of(nb: Notebook, size: str, head: str, why: str, store: bool, timeo
         outcome.error = f"it ran through, but saved no {', '.join(missing)}, which its metadata promise"
     if outcome.error:
         return f"{outcome.error}\nexecuted copy: {_shown(outcome.copy)}"
+    execute.publish(nb, made / size, catalog.figures_root() / size)
     if store:
         execute.store(outcome.copy, nb.path)
     promised = f", expected {about:.0f} s" if about else ""

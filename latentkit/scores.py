@@ -114,6 +114,8 @@ def pooled_wasserstein(a: xr.DataArray, b: xr.DataArray, *, weights=None, order:
     """
     pair = []
     for x in (a, b):
+        if weights is not None:
+            _align(x, weights)
         w = xr.ones_like(x, dtype=float) if weights is None else xr.broadcast(weights, x)[0].transpose(*x.dims)
         values, w = x.values.ravel(), w.values.ravel()
         ok = np.isfinite(values)
@@ -162,6 +164,7 @@ def sliced_wasserstein(
     w = np.ones(used.sum())
     if weights is not None:
         like = a.isel({d: 0 for d in a.dims if d in sample}, drop=True).transpose(*features)
+        _align(like, weights)
         w = xr.broadcast(weights, like)[0].transpose(*features).values.ravel()[used]
     theta = rng.standard_normal((used.sum(), projections))
     theta *= np.sqrt(w / w.mean())[:, None] / np.linalg.norm(theta, axis=0)

@@ -76,6 +76,7 @@ def eof_variance(
     w = np.ones(used.sum())
     if weights is not None:
         like = field.isel({d: 0 for d in sample}, drop=True)
+        xr.align(like, weights, join="exact")
         w = xr.broadcast(weights, like)[0].transpose(*places).values.ravel()[used]
     table = (table[:, used] - table[:, used].mean(0)) * np.sqrt(w / w.sum() / count)
     # The smaller of the two products has the squared singular values as eigenvalues.

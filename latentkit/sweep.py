@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from latentkit import catalog, provenance
 from latentkit.catalog import BadRequest, Notebook
 from latentkit.grid import Point, named
 from latentkit.results import Table
+
+ONE_RUN = threading.Lock()
 
 
 class LeaveInterrupts(WorkerPlugin):
@@ -96,7 +99,8 @@ def work(name: str, source: str, values: dict, inputs: str | None, timeout: floa
     """
     from latentkit.execute import temporary_run
 
-    with _notebook_here(name, source) as (notebook, environment):
+    # One run at a time in a process: the project's folder is the process's own, and so is its environment.
+    with ONE_RUN, _notebook_here(name, source) as (notebook, environment):
         size = str(values.get("SIZE", notebook.parameters.get("SIZE", "")))
         found = provenance.inputs_key(name, size)
         if found != inputs:

@@ -33,6 +33,10 @@ def test_overrides_take_the_type_of_their_field():
         (("lccvae", "quick", {"latent_dim": True}), TypeError, "found True"),
         (("lccvae", "quick", {"hidden": []}), TypeError, r"found \[\]"),
         (("lccvae", "quick", {"variable": 3}), TypeError, "a str"),
+        (("lccvae", "quick", {"steps": float("inf")}), ValueError, "steps .* is inf; expected a finite number"),
+        (("lccvae", "quick", {"batch": 0}), ValueError, "batch .* is 0; expected 1 or more"),
+        (("lccvae", "quick", {"clip": -1}), ValueError, "clip .* is -1.0; expected a number above 0"),
+        (("lccvae", "quick", {"noise": "lerned"}), ValueError, "did you mean 'learned'"),
     ],
 )
 def test_what_does_not_fit_is_named(call, error, words):

@@ -66,15 +66,16 @@ def test_claims_are_judged_by_their_rule_and_written(run, capsys):
     run.claim("a.low", "Low.", [2, 3, 0.5], holds=lambda v: (v > 1).all(), **common)
     run.claim("a.open", "Open.", [2, 3, 0.5], holds=None, **common)
     run.claim("a.nan", "Lost.", [2, float("nan")], holds=True, **common)
+    run.claim("a.inf", "Beyond.", float("inf"), holds=None, **common)
     run.score("error", [1, 2, 3], "K", figure="start_fig01")
     entry = json.loads((run.folder / "start_fig01.json").read_text())
-    assert [c["verdict"] for c in entry["claims"]] == ["held", "not held", "not tested", "not tested"]
+    assert [c["verdict"] for c in entry["claims"]] == ["held", "not held", "not tested", "not held", "not tested"]
     high = entry["claims"][0]
     assert high["ours"] == pytest.approx(19 / 6, abs=1e-5) and high["spread"] == pytest.approx(1.258306, abs=1e-5)
     assert high["seeds"] == [3, 4, 5]
     assert entry["claims"][3]["ours"] is None
     assert entry["scores"] == {"error": {"value": 2.0, "spread": 1.0, "unit": "K"}}
-    assert capsys.readouterr().out.splitlines()[0] == "held       a.high: 3.2 ± 1.3 (paper 3); rule: above one"
+    assert capsys.readouterr().out.splitlines()[0] == "held       a.high: 3.2 ± 1.3 (paper 3.0); rule: above one"
 
 
 def test_a_claim_made_again_replaces_the_first(run):

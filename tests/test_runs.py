@@ -172,6 +172,17 @@ def test_figures_goes_on_after_a_failing_notebook(project):
     assert "[3/3] 11_start_other" in out and "failed: 00_start_tiny, 05_start_forgets" in err
 
 
+def test_figures_of_a_run_that_failed_after_saving_do_not_pass_for_fresh(project):
+    path = project / "notebooks" / f"{NAME}.ipynb"
+    content = json.loads(path.read_text())
+    content["cells"].append(dict(content["cells"][-1], source="1 / 0", id="broken"))
+    path.write_text(json.dumps(content))
+    for _ in range(2):
+        rc, _, err = answer(project, "figures", "--size", "quick", "--notebooks", "00")
+        assert rc == 1 and "ZeroDivisionError" in err
+    assert not (project / "figures" / "quick" / "tiny_fig01.png").exists()
+
+
 WIDGETS = """import ipywidgets
 from IPython.display import display
 out = ipywidgets.Output()

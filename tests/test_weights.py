@@ -56,6 +56,6 @@ def test_a_file_without_identity_is_an_error(tmp_path):
 
 def test_what_is_not_shipped_is_trained_and_kept_where_asked(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LATENTKIT_WEIGHTS", str(tmp_path))
-    weights.obtain(model(0), "no_such_weights", who(), lambda m: history())
+    weights.obtain(model(0), "no_such_weights", who(), lambda m, checkpoint: history())
     assert "no_such_weights: trained anew (none are shipped)" in capsys.readouterr().out
     weights.load(model(1), tmp_path / "no_such_weights.safetensors", who())

@@ -22,6 +22,7 @@ from latentkit.models.nets import MLP, normal
 
 GAIN = 10.0  # Adam moves a parameter by about the learning rate a step: one number that must fall by e^3 needs more
 
+
 class CVAE(nn.Module):
     """A stack of s conditional VAEs; all tensors have the axis s first.
 

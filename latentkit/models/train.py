@@ -103,8 +103,8 @@ def fit(
     steps: of the optimizer, in all; a number of passes p is p * batches.steps
     seeds: one a model; the step's generators grow from them
     clip: largest gradient norm of each model on its own
-    checkpoint: file kept about every `every` [s] and at the end; a run that finds it goes on from there, and one
-        that finds it finished returns at once
+    checkpoint: file of this training, data and all (`weights.obtain` names one), kept about every `every` [s] and at
+        the end; a run that finds it goes on from there, and one that finds it finished returns at once
     device: to train on, by default a CUDA card where there is one; the model comes back to where it was
     progress: a bar on stderr (off also by TQDM_DISABLE=1)
 
@@ -120,7 +120,18 @@ def fit(
         optimizer,
         lambda i: min((i + 1) / rise, 0.5 * (1 + math.cos(math.pi * max(0, i - rise) / max(1, steps - rise)))),
     )
-    recipe = [steps, learning_rate, warmup, weight_decay, clip, *seeds]
+    shapes = [list(p.shape) for p in model.parameters()]
+    recipe = [
+        shapes,
+        getattr(batches, "size", None),
+        getattr(batches, "count", None),
+        steps,
+        learning_rate,
+        warmup,
+        weight_decay,
+        clip,
+        *map(int, seeds),
+    ]
     history, start, sums = _resume(checkpoint, model, optimizer, schedule, recipe)
     history.every = max(1, math.ceil(steps / 100))
     began = saved = time.perf_counter()
@@ -158,7 +169,7 @@ def fit(
 def _clip(parameters, largest: float) -> Tensor:
     """Scale each model's gradient to the norm `largest` at most; return the norms (s) found."""
     grads = [p.grad for p in parameters if p.grad is not None]
-    norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()  # (s)
+    norms = torch.stack([g.reshape(len(g), -1).square().sum(1) for g in grads]).sum(0).sqrt()  # (s)
     if math.isfinite(largest):
         scale = (largest / norms.clamp_min(1e-12)).clamp_max(1.0)
         for g in grads:
@@ -187,14 +198,15 @@ def _keep(path, model, optimizer, schedule, recipe, history, step, sums) -> None
 def _resume(path, model, optimizer, schedule, recipe) -> tuple[History, int, dict]:
     if path is None or not Path(path).exists():
         return History(), 0, {}
-    state = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     if state["recipe"] != recipe:
         raise ValueError(
-            f"checkpoint {Path(path).name} belongs to another training (its steps, rates and seeds "
+            f"checkpoint {Path(path).name} belongs to another training (its shapes, batches, steps, rates and seeds "
             f"{state['recipe']}, these {recipe}); remove it or name another"
         )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     values = {k: v.numpy() for k, v in state["values"].items()}
-    return History(values, seconds=state["seconds"]), state["step"], state["sums"]
+    sums = {k: v.to(next(model.parameters()).device) for k, v in state["sums"].items()}
+    return History(values, seconds=state["seconds"]), state["step"], sums

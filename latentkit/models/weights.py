@@ -6,6 +6,7 @@ printed line that says which.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from latentkit import provenance
 from latentkit.models.train import History
 
 
@@ -66,11 +68,13 @@ def load(model: nn.Module, path: Path, identity: dict) -> History:
 
 
 def obtain(
-    model: nn.Module, name: str, identity: dict, fit: Callable[[nn.Module], History], *, retrain: bool = False
+    model: nn.Module, name: str, identity: dict, fit: Callable[[nn.Module, Path], History], *, retrain: bool = False
 ) -> History:
     """Load the shipped weights `name` where they have exactly this identity, else fit the model; print which.
 
-    New weights are also written to the folder that the environment variable LATENTKIT_WEIGHTS names, where it does.
+    fit: called with the model and a checkpoint file that belongs to this identity alone, so that a training that was
+    killed goes on; it is removed once the training is done. New weights are also written to the folder that the
+    environment variable LATENTKIT_WEIGHTS names, where it does.
     """
     from latentkit.sources import archive
 
@@ -85,7 +89,10 @@ def obtain(
         else:
             print(f"{name}: shipped weights, trained in {history.seconds:.0f} s")
             return history
-    history = fit(model)
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    checkpoint = provenance.project_root() / "runs" / "checkpoints" / f"{name}-{key}.pt"
+    history = fit(model, checkpoint)
+    checkpoint.unlink(missing_ok=True)
     print(f"{name}: trained anew ({why})")
     folder = os.environ.get("LATENTKIT_WEIGHTS")
     if folder:

@@ -5,6 +5,8 @@
 refuses values that the units cannot have. Every change is returned in words.
 """
 
+import re
+
 import numpy as np
 import xarray as xr
 
@@ -56,6 +58,11 @@ def canonicalize(obj, variable: str, file: str) -> tuple[xr.DataArray, list[str]
     return da.transpose(*order), steps
 
 
+def _on_levels(v: xr.DataArray) -> bool:
+    """Return whether a variable lies on levels in the air, one of them or many; 2 or 10 m above the ground is none."""
+    return any(axes.is_axis("level", c, v) for c in v.coords if v[c].attrs.get("standard_name") != "height")
+
+
 def pick(data: xr.Dataset, variable: str, file: str, steps: list[str]) -> xr.DataArray:
     """Return the variable of a Dataset that is `variable`: by its name, a usual alias, or alone by standard_name."""
     canon = VARIABLES.get(variable)
@@ -68,7 +75,7 @@ def pick(data: xr.Dataset, variable: str, file: str, steps: list[str]) -> xr.Dat
                 return data[alias]
         named = {canon.standard_name} | ({"precipitation_flux"} if variable == "pr" else set())
         fit = [n for n, v in data.data_vars.items() if v.attrs.get("standard_name") in named
-               and canon.level == any(axes.is_axis("level", d, v) and v.sizes[d] > 1 for d in v.dims)]
+               and canon.level == _on_levels(v) and not re.search("maximum|minimum", v.attrs.get("cell_methods", ""))]
         if len(fit) == 1:
             steps.append(f"{fit[0]} taken as {variable}, alone in having the standard_name {canon.standard_name!r}")
             return data[fit[0]]

@@ -82,8 +82,11 @@ def _kind(path: str) -> str:
         raise SourceError(f"{name}: found a folder that is no Zarr store; give the files in it by a glob, {name}/*.nc")
     with place.open("rb") as file:
         head = file.read(8)
-    if head.startswith((b"\x89HDF\r\n\x1a\n", b"CDF\x05")):
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "netcdf"
+    if head.startswith(b"CDF\x05"):  # its one reader here gives zeros for what a truncated file lacks
+        raise SourceError(f"{name}: found NetCDF-3 with 64-bit data (CDF-5), which cannot be checked for being whole; "
+                          f"NetCDF-4 was expected: nccopy -k nc4 {name} new.nc")
     if head.startswith((b"CDF\x01", b"CDF\x02")):
         return "netcdf3"
     if head.startswith(b"GRIB"):
