@@ -99,9 +99,8 @@ def settle(notebook: Notebook, given: dict[str, str]) -> dict:
             raise BadRequest(_unknown(f"parameter of {notebook.name}", name, list(notebook.parameters)))
     values = {name: value_of(name, text, notebook.parameters[name]) for name, text in given.items()}
     check_preset(notebook, values)
-    if isinstance(values.get("SOURCE"), str):
-        values["SOURCE"] = _found_from_here(values["SOURCE"])
-    return values
+    paths = {name: _found_from_here(v) for name, v in values.items() if isinstance(v, str) and name != "SIZE"}
+    return values | paths
 
 
 def check_preset(notebook: Notebook, values: dict) -> None:

@@ -57,7 +57,7 @@ def sweep(
         return 0
     source = _without_outputs(notebook)
     failed = done = 0
-    with _client(min(workers, len(waiting)), scheduler) as client:
+    with _client(min(workers, len(waiting)), scheduler) as client, _interrupts() as stopped:
         tries = dict.fromkeys((point.key for point in waiting), retries)
         batch = uuid.uuid4().hex[:8]
 
@@ -82,12 +82,33 @@ def sweep(
                 done += 1
                 failed += result["status"] == "failed"
                 _tell(f"[{done}/{len(waiting)}] {named(point)}", result, table.home(point) / notebook.path.name)
+                if stopped:
+                    raise KeyboardInterrupt
         except KeyboardInterrupt:
             table.write()
             print(f"\nstopped: {done} of {len(waiting)} runs are in {table.path.name}; say the same again to go on")
             client.cancel(list(futures), force=True)
             raise
     return failed
+
+
+@contextmanager
+def _interrupts() -> Iterator[list]:
+    """Yield a list that Ctrl-C fills: the exception alone is lost where it strikes inside a callback of Dask's."""
+    stopped, before = [], signal.getsignal(signal.SIGINT)
+
+    def stop(*_):
+        stopped.append(True)
+        raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread() and before not in (signal.SIG_IGN, None)
+    if ours:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
 
 
 def work(name: str, source: str, values: dict, inputs: str | None, timeout: float | None) -> tuple[dict, dict]:

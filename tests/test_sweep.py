@@ -89,7 +89,7 @@ def test_a_failing_run_stops_no_other_and_is_tried_again_next_time(project):
 
 def test_ctrl_c_leaves_a_table_and_the_rest_can_go_on(project):
     table = project / "table.csv"
-    words = ("sweep", "0", "--grid", "SEED=0,1", "--grid", "latent_dim=2,3", "--set", "WAIT=1", "--out", str(table))
+    words = ("sweep", "0", "--grid", "SEED=0,1", "--grid", "latent_dim=2,3", "--set", "WAIT=4", "--out", str(table))
     process = command(project, *words, start_new_session=True)
     running = wait_for(process, project, finished=1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does

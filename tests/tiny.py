@@ -1,6 +1,7 @@
 """A small project in a folder of its own: real notebooks of a second each, for the tests of the command."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,8 @@ def command(root: Path, *words: str, **more) -> subprocess.Popen:
     """Start the `latentkit` command on a project."""
     env = {k: v for k, v in os.environ.items() if k != "LATENTKIT_FIGURES"} | {"LATENTKIT_ROOT": str(root)}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "stdin": subprocess.DEVNULL} | more
+    # A shell that runs the tests in the background has Ctrl-C ignored, and children inherit that.
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen([sys.executable, "-m", "latentkit.runs", *words], env=env, **options)
 
 
