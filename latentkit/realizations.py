@@ -69,6 +69,20 @@ def hold_out(field, member, inputs: str) -> Holdout:
     return Holdout(member, table, new, stats, layout, new_layout)
 
 
+def at_least(count: int, field):
+    """Return the field if it has `count` members or more.
+
+    Raises ValueError where it has fewer, before anything is computed.
+    """
+    found = field.sizes["member"]
+    if found < count:
+        raise ValueError(
+            f"this ensemble has {found} members ({field['member'].values.tolist()}) and {count} or more are needed, to "
+            "hold some out and still have an ensemble; name more files in SOURCE, by a glob, or a larger ensemble"
+        )
+    return field
+
+
 def signal_and_noise(anomalies, years: int | None = None):
     """Return the variances in time of the forced signal and of internal variability, without bias.
 

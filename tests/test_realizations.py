@@ -56,6 +56,9 @@ def test_mistakes_are_named(ensemble):
         realizations.hold_out(ensemble, "a", "anomaly")
     with pytest.raises(ValueError, match="ensemble of 2"):
         realizations.hold_out(ensemble.isel(member=[0, 1]), "a", "raw")
+    with pytest.raises(ValueError, match="has 2 members .* and 3 or more are needed"):
+        realizations.at_least(3, ensemble.isel(member=[0, 1]))
+    assert realizations.at_least(4, ensemble) is ensemble
 
 
 def test_signal_and_noise_are_found_without_bias():
