@@ -6,20 +6,9 @@ import sys
 
 import nbformat
 import pytest
-from tiny import answer, write_notebook
+from tiny import NAME, answer, write_notebook
 
 from latentkit import catalog, execute
-
-NAME = "00_start_tiny"
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Return the folder of a small project, for this process and the command."""
-    monkeypatch.setenv("LATENTKIT_ROOT", str(tmp_path))
-    monkeypatch.delenv("LATENTKIT_FIGURES", raising=False)
-    write_notebook(tmp_path, NAME, "tiny_fig01")
-    return tmp_path
 
 
 def code_of(path):

@@ -10,21 +10,10 @@ import time
 
 import psutil
 import pytest
-from tiny import answer, command, write_notebook
+from tiny import NAME, answer, command
 
 from latentkit import catalog, grid
 from latentkit.catalog import BadRequest
-
-NAME = "00_start_tiny"
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Return the folder of a small project, for this process and the command."""
-    monkeypatch.setenv("LATENTKIT_ROOT", str(tmp_path))
-    monkeypatch.delenv("LATENTKIT_FIGURES", raising=False)
-    write_notebook(tmp_path, NAME, "tiny_fig01")
-    return tmp_path
 
 
 def rows(path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+NAME = "00_start_tiny"
 PARAMETERS = 'SIZE = "teaching"\nSEED = 0\nOVERRIDES = {}\nSOURCE = "archive"\nRETRAIN = False\nWAIT = 0.0\nFAIL = -1'
 SETUP = """import time
 from matplotlib.figure import Figure
