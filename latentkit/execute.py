@@ -115,18 +115,21 @@ def execute(
     began, before = time.perf_counter(), _stamps(figures)
     outcome = Outcome(copy)
     try:
-        papermill.execute_notebook(
-            str(notebook.path),
-            str(copy),
-            parameters=parameters,
-            engine_name="latentkit",
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            cwd=str(notebook.path.parent),
-            env=env,
-            timeout=timeout or CELL_SECONDS.get(size),
-            on_cell=note,
+        _on_a_living_kernel(
+            lambda: papermill.execute_notebook(
+                str(notebook.path),
+                str(copy),
+                parameters=parameters,
+                engine_name="latentkit",
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                cwd=str(notebook.path.parent),
+                env=env,
+                timeout=timeout or CELL_SECONDS.get(size),
+                on_cell=note,
+            ),
+            started=lambda: bool(place["source"]),
         )
     except PapermillExecutionError as error:
         tail = _plain("\n".join(error.traceback)).strip().splitlines()[-7:-1]
@@ -138,6 +141,17 @@ def execute(
     outcome.seconds = time.perf_counter() - began
     outcome.records = _records(figures, notebook.name, before)
     return outcome
+
+
+def _on_a_living_kernel(run: Callable[[], object], started: Callable[[], bool], tries: int = 3) -> None:
+    """Run again where the kernel died before its first cell: two that start at once can be given one port."""
+    for left in reversed(range(tries)):
+        try:
+            run()
+            return
+        except RuntimeError as error:
+            if not left or started() or isinstance(error, CellTimeoutError | PapermillExecutionError):
+                raise
 
 
 def publish(notebook: Notebook, made: Path, target: Path) -> None:
