@@ -157,11 +157,13 @@ def _on_a_living_kernel(run: Callable[[], object], started: Callable[[], bool], 
 def publish(notebook: Notebook, made: Path, target: Path) -> None:
     """Move a notebook's figures to their place, once all went well.
 
-    What a failing or stopped run leaves would pass for fresh there.
+    What a failing or stopped run leaves would pass for fresh there. The rows of one run (`tables.keep`), whose name
+    may be a figure's, are no table of a sweep and stay.
     """
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(f for figure in notebook.figures for f in made.glob(f"{figure}.*")):
-        shutil.move(file, target / file.name)
+        if ".rows." not in file.name:
+            shutil.move(file, target / file.name)
 
 
 def store(copy: Path, notebook: Path) -> None:

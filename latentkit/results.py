@@ -1,4 +1,4 @@
-"""The results of a sweep: a json a run in a folder of its own, and one table made from them."""
+"""The results of a sweep: a json a run in a folder of its own, one table made from them, and tables of their rows."""
 
 import hashlib
 import json
@@ -6,18 +6,19 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from latentkit import provenance
+from latentkit import provenance, tables
 from latentkit.catalog import BadRequest, Notebook
-from latentkit.grid import Point, cell
+from latentkit.grid import Point, cell, named
 
 
 class Table:
     """Keep the results of a sweep: a json a run in its own folder, and the table made from them.
 
-    path: the table, .csv or .parquet (which needs pyarrow); folder: takes a folder for each run.
+    path: the table, .csv or .parquet (which needs pyarrow); folder: takes a folder for each run; names: of the tables
+    to gather from rows that the runs kept (`tables.keep`); then all runs are of one size.
     """
 
-    def __init__(self, notebook: Notebook, points: list[Point], path: Path, folder: Path):
+    def __init__(self, notebook: Notebook, points: list[Point], path: Path, folder: Path, names: tuple[str, ...] = ()):
         if path.suffix not in (".csv", ".parquet"):
             raise BadRequest(f"the results table is {path.name!r}; expected a name that ends in .csv or .parquet")
         if path.suffix == ".parquet":
@@ -25,7 +26,15 @@ class Table:
                 import pyarrow  # noqa: F401
             except ImportError as error:
                 raise BadRequest("a .parquet table needs pyarrow: pip install pyarrow, or write .csv") from error
-        self.notebook, self.points, self.path, self.folder = notebook, points, path, folder
+        self.notebook, self.points, self.path, self.folder, self.names = notebook, points, path, folder, names
+        sizes = list(dict.fromkeys(str(self._full(point).get("SIZE")) for point in points))
+        if names and len(sizes) > 1:
+            raise BadRequest(f"--table takes runs of one size, and these are {', '.join(sizes)}; sweep each by itself")
+        self.size = sizes[0]
+        try:
+            self.names = tuple(dict.fromkeys(map(tables.check_name, names)))
+        except ValueError as error:
+            raise BadRequest(f"--table: {error}") from error
 
     def home(self, point: Point) -> Path:
         """Return the folder of one run: its executed copy, figures and result."""
@@ -63,15 +72,67 @@ class Table:
         part = self.path.with_name(self.path.name + ".part")
         frame.to_csv(part, index=False) if self.path.suffix == ".csv" else frame.to_parquet(part, index=False)
         os.replace(part, self.path)
+        self._describe(self.path)
+
+    def gather(self, name: str) -> str:
+        """Write the rows of the finished runs into figures/<size>/NAME.csv in grid order; return a line on it.
+
+        Raises BadRequest where a run kept no such rows, or where presets or data differ though the grid does not.
+        """
+        import pandas as pd
+
+        done = [point for point in self.points if self.finished(point)]
+        told = f"{len(done)} of {len(self.points)} runs finished"
+        if not done:
+            return f"table {name}: {told}; nothing to gather"
+        frames, about = [], []
+        for point in done:
+            content, depends = tables.rows_files(self.home(point) / "figures" / self.size, name)
+            try:
+                frames.append(pd.read_csv(content, dtype=str, keep_default_na=False))  # text, so that no digit is lost
+                about.append(json.loads(depends.read_text(encoding="utf-8")))
+            except (OSError, ValueError) as error:
+                told = f"the run {named(point)} kept no rows called {name!r}; `tables.keep` in the notebook does"
+                raise BadRequest(told) from error
+        shared = self._shared(name, about)
+        path = provenance.project_root() / "figures" / self.size / f"{name}.csv"
+        frame = pd.concat(frames, ignore_index=True)
+        _write(path, frame.to_csv(index=False, lineterminator="\n").encode())
+        missing = [_portable(point.label) for point in self.points if point not in done]
+        self._describe(path, table=name, **shared, runs=len(done), missing=missing)
+        return f"table {name}: {told}; {len(frame)} rows in {os.path.relpath(path)}"
+
+    def _shared(self, name: str, about: list[dict]) -> dict:
+        """Return what runs share: the preset without the fields that the grid varies, and the data.
+
+        Where the grid varies `SOURCE` or fields, data may differ, and are None.
+        """
+        given = [self._full(point).get("OVERRIDES", {}) for point in self.points]
+        varied = {name for one in given for name in one if any(name not in o or o[name] != one[name] for o in given)}
+        preset, data = about[0]["preset"], about[0]["data"]
+        differ = sorted(f for f in preset if f not in varied and any(a["preset"].get(f) != preset[f] for a in about))
+        alike = all(tables.data_sums(a["data"]) == tables.data_sums(data) for a in about)
+        if not alike and not varied and len({self._full(point).get("SOURCE") for point in self.points}) == 1:
+            differ.append("their data")
+        if differ:
+            raise BadRequest(f"table {name}: the runs differ in {', '.join(differ)}, which the grid does not vary")
+        return {"preset": {f: v for f, v in preset.items() if f not in varied}, "data": data if alike else None}
+
+    def _full(self, point: Point) -> dict:
+        return self.notebook.parameters | point.values
+
+    def _describe(self, path: Path, **more) -> None:
+        """Write beside a table the json that says how it was made."""
         about = {
             "notebook": self.notebook.name,
-            "grid": [point.label for point in self.points],
+            **more,
+            "grid": [_portable(point.label) for point in self.points],
             "inputs": sorted({point.inputs for point in self.points if point.inputs}),
             **provenance.git_state(self.notebook.name),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
-        _write(self.path.with_name(self.path.name + ".json"), json.dumps(about, indent=1).encode())
+        _write(path.with_name(path.name + ".json"), json.dumps(about, indent=1).encode() + b"\n")
 
     def _row(self, point: Point) -> dict:
         row = {"run": point.key, **{name: cell(value) for name, value in point.label.items()}}
@@ -88,6 +149,11 @@ class Table:
         copy = self.home(point) / self.notebook.path.name
         shown = os.path.relpath(copy, self.path.parent) if copy.exists() else None
         return row | {"error": (result["error"] or "").split("\n")[0] or None, "copy": shown}
+
+
+def _portable(label: dict) -> dict:
+    """Return the label of a point without the folders of this machine."""
+    return {k: os.path.basename(v) if isinstance(v, str) and os.path.isabs(v) else v for k, v in label.items()}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from latentkit import catalog, provenance
+from latentkit import archive_command, catalog, provenance
 from latentkit.catalog import BadRequest, Notebook
 from latentkit.progress import Progress
 
@@ -22,8 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run the notebooks of latentkit: one, all that are stale, or many.",
 )
-archive_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check the climate archive, or make it.")
-app.add_typer(archive_app, name="archive")
+app.add_typer(archive_command.app, name="archive")
 
 Which = Annotated[str, typer.Argument(metavar="NOTEBOOK", help='number or name: "11", "11_lccvae_fragmentation"')]
 Size = Annotated[str | None, typer.Option("--size", help="quick, teaching or paper")]
@@ -164,12 +163,16 @@ def sweep(
     workers: Annotated[int, typer.Option("--workers", help="processes on this machine")] = 2,
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="a Dask cluster: tcp://host:8786")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="results table, .csv or .parquet")] = None,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", metavar="NAME", help="gather rows the runs keep; repeatable")
+    ] = None,
     retries: Annotated[int, typer.Option("--retries", help="more tries for a run that fails")] = 0,
     timeout: Timeout = None,
 ) -> None:
     """Run one notebook at every point of a grid, on Dask; finished runs are not run again.
 
-    Names are parameters of the notebook (SEED, SIZE, ...) or fields of its preset (latent_dim, ...).
+    Names are parameters of the notebook (SEED, SIZE, ...) or fields of its preset (latent_dim, ...). With --table the
+    rows that each finished run kept under a name (`latentkit.tables.keep`) become figures/<size>/NAME.csv.
     """
     nb = catalog.find(notebook)
     from latentkit import grid as grids
@@ -179,12 +182,15 @@ def sweep(
     pairs = [("SIZE", size)] if size else []
     points = grids.plan(nb, _split(grid, "--grid"), pairs + _split(fixed or [], "--set"))
     path = out or runs_folder() / f"{nb.name}-{grids.grid_key(points)}.csv"
-    table = results.Table(nb, points, path, runs_folder())
+    made = results.Table(nb, points, path, runs_folder(), tuple(table or ()))
     try:
-        failed = sweeps.sweep(nb, points, table, workers=workers, scheduler=scheduler, retries=retries, timeout=timeout)
+        failed = sweeps.sweep(nb, points, made, workers=workers, scheduler=scheduler, retries=retries, timeout=timeout)
+        print(f"results: {_shown(made.path)}")
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    print(f"results: {_shown(table.path)}")
+    finally:  # also what a stopped sweep finished
+        for name in made.names:
+            print(made.gather(name))
     if failed:
         raise typer.Exit(1)
 
@@ -224,41 +230,6 @@ def weights(notebook: Which, timeout: Timeout = None) -> None:
         os.replace(target.with_name(target.name + ".part"), target)
         archive.register_weights(target, notebook=nb.name, seconds=round(outcome.seconds))
         print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB")
-
-
-@archive_app.command("build")
-def archive_build(
-    out: Annotated[Path | None, typer.Option(help="folder to build in, runs/archive if not given; resumes")] = None,
-    members: Annotated[int, typer.Option("--members")] = 10,
-    days: Annotated[int | None, typer.Option("--days", help="days of each run, from its own start")] = None,
-    years: Annotated[int | None, typer.Option("--years", help="years of each run, from 1979-01-01")] = None,
-    processes: Annotated[int, typer.Option("--processes", help="members computed side by side")] = 1,
-) -> None:
-    """Compute the archive again with the climate model (extra gcm), and compare its first days."""
-    if (days is None) == (years is None):
-        raise BadRequest("give the length as --days or as --years, one of the two")
-    from latentkit.sources import climate_model
-
-    out = out or runs_folder() / "archive"
-    try:
-        climate_model.build(out, members, days=days, years=years, progress=True, processes=processes)
-        print(climate_model.compare(out))
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        print(f"latentkit: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-
-
-@archive_app.command("verify")
-def archive_verify() -> None:
-    """Hold every file of the archive against the manifest."""
-    from latentkit.sources import archive
-
-    try:
-        archive.verify()
-    except (OSError, RuntimeError) as error:
-        print(f"latentkit: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    print(f"every file in {_shown(archive.folder())} is what the manifest says")
 
 
 def runs_folder() -> Path:

@@ -1,0 +1,161 @@
+"""Tidy tables of many runs: a run keeps its rows, a sweep gathers those of all, a notebook holds its own against them.
+
+A table is one csv beside the figures, `figures/<size>/NAME.csv`, and a json that says how it was made; `latentkit sweep
+NOTEBOOK ... --table NAME` makes both from the rows that each run of the grid kept under that name.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+from latentkit import provenance
+from latentkit.record import Run
+
+
+def rows_files(folder: Path, name: str) -> tuple[Path, Path]:
+    """Return where a run keeps its rows of the table `name`, and what they depend on: a csv and a json."""
+    return folder / f"{name}.rows.csv", folder / f"{name}.rows.json"
+
+
+def check_name(name: str) -> str:
+    """Return the name of a table. Raises ValueError where it is none that a file can have everywhere."""
+    if not re.fullmatch(r"\w[\w-]*", name):
+        raise ValueError(f"a table is called {name!r}; expected letters, digits, _ and -, such as 'lccvae_tab02'")
+    return name
+
+
+def keep(run: Run, frame, name: str) -> None:
+    """Write a run's own rows of the table `name` into the folder of its figures, for `latentkit sweep --table`.
+
+    frame: a pandas.DataFrame, a row a result, with the parameters that the row is for (SEED, ...) in columns of their
+    own; its index is left out. Numbers are written such that they read back exactly equal.
+
+    Raises ValueError for no rows, two columns of one name, and what is neither text nor a number nor missing.
+    """
+    about, content = rows_files(run.folder, check_name(name))[::-1]
+    if not len(frame) or not len(frame.columns):
+        raise ValueError(f"table {name} has no rows or no columns; a run keeps one row at least")
+    columns = [str(column) for column in frame.columns]
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if twice:
+        raise ValueError(f"table {name} has more than one column {', '.join(twice)}; give each a name of its own")
+    frame = frame.set_axis(columns, axis=1).map(_plain)
+    odd = {c: v for c in columns for v in frame[c] if not (v is None or isinstance(v, str | int | float))}
+    if odd:
+        told = ", ".join(f"{type(value).__name__} in {column}" for column, value in odd.items())
+        raise ValueError(f"table {name} holds {told}; expected numbers and text: convert them first")
+    depends = {"preset": dataclasses.asdict(run.preset), "data": run.data, "overrides": run.overrides, "seed": run.seed}
+    run.folder.mkdir(parents=True, exist_ok=True)
+    texts = {content: frame.to_csv(index=False, lineterminator="\n"), about: json.dumps(depends, indent=1) + "\n"}
+    for path, text in texts.items():
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(text.encode())
+        os.replace(part, path)
+
+
+def gathered(run: Run, name: str, keys: list[str]):
+    """Return the stored table `name` at the run's size, or None, with a printed line that says which and why.
+
+    keys: the columns that identify a row. None is returned where there is no such table, and where it was made with
+    another preset (fields on the sweep's grid apart) or from other data than the run's.
+
+    Returns a pandas.DataFrame with all rows of all runs. It is read from the project's `figures/`, wherever the run
+    itself saves.
+    """
+    path = provenance.project_root() / "figures" / run.preset.size / f"{check_name(name)}.csv"
+    try:
+        content, about = path.read_bytes(), json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        made = f"`latentkit sweep {run.notebook.split('_')[0]} ... --table {name}` makes it"
+        print(f"no {path.name} with a json beside it at size {run.preset.size}; {made}")
+        return None
+    table = _read(content)
+    why = _unfit(run, content, about, [key for key in keys if key not in table])
+    print(f"{path.name} not used: {why}" if why else f"{len(table)} rows of {about['runs']} runs from {path.name}")
+    return None if why else table
+
+
+def compare(stored, own, keys: list[str]) -> tuple[dict[str, float], int]:
+    """Hold a run's own rows against the stored ones with the same keys.
+
+    stored, own: pandas.DataFrame (`gathered`, and what was given to `keep`); keys: the columns that identify a row.
+
+    Returns, for each further column of `own`, the largest |a - b| / max(|a|, |b|) of all rows in common (0 where both
+    are missing or equal, infinite where one is missing or texts differ), and how many rows these are. With no row in
+    common that is ({}, 0).
+
+    Raises ValueError where a column is missing, or the keys do not tell the rows of a table apart.
+    """
+    own = _read(own.map(_plain).to_csv(index=False).encode())  # both as they are read
+    both = []
+    for title, frame in (("stored", stored), ("own", own)):
+        missing = [column for column in [*keys, *own] if column not in frame]
+        if missing:
+            raise ValueError(f"the {title} table has no column {', '.join(missing)}; it has {', '.join(frame)}")
+        both.append({tuple(_key(row[key]) for key in keys): row for row in frame.to_dict("records")})
+        if len(both[-1]) < len(frame):
+            raise ValueError(f"the {title} table has several rows of one {', '.join(keys)}; name more columns as keys")
+    theirs, ours = both
+    common = [key for key in ours if key in theirs]
+    values = [column for column in own if column not in keys]
+    return {c: max(_difference(theirs[k][c], ours[k][c]) for k in common) for c in values if common}, len(common)
+
+
+def _unfit(run: Run, content: bytes, about: dict, missing: list[str]) -> str | None:
+    """Return why a stored table is none of the run's, or None where it is."""
+    from latentkit.models.weights import differences
+
+    if hashlib.sha256(content).hexdigest() != about["sha256"]:
+        return "it is not the one that its json describes; sweep again"
+    if missing:
+        return f"it has no column {', '.join(missing)}"
+    names = {name for label in about["grid"] for name in (*label, *label.get("OVERRIDES", ()))}
+    preset = json.loads(json.dumps(dataclasses.asdict(run.preset)))
+    free = names - about["preset"].keys()  # what the runs of the grid differ in
+    found = differences(about["preset"], {k: v for k, v in preset.items() if k not in free})
+    if found:
+        return "made with another preset: " + "; ".join(f"{field} is {told}" for field, told in found.items())
+    if about["data"] is not None and data_sums(about["data"]) != data_sums(run.data):
+        named = [", ".join(str(entry.get("name")) for entry in data) or "none" for data in (about["data"], run.data)]
+        return f"made from other data: {named[0]} there and {named[1]} here"
+    return None
+
+
+def data_sums(data: list[dict]) -> list:
+    """Return the checksums of the data of a run, which tell whether two runs used the same."""
+    return [entry.get("sha256") for entry in data]
+
+
+def _read(content: bytes):
+    """Return the table in a csv: numbers to the bit, and text such as "NA" as text."""
+    import pandas as pd
+
+    # From pandas 3.1 on every number is read exactly, and asking for it is deprecated.
+    exact = {"float_precision": "round_trip"} if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1) else {}
+    return pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=[""], **exact)
+
+
+def _plain(value):
+    """Return a number of numpy or torch as Python's."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+
+
+def _key(value):
+    """Return what two equal keys have in common, however their columns were read: 1, 1.0 and "1" are one."""
+    try:
+        return "" if value != value else float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _difference(a, b) -> float:
+    a, b = _key(a), _key(b)
+    if a == b:
+        return 0.0
+    if isinstance(a, str) or isinstance(b, str) or float("inf") in (abs(a), abs(b)):
+        return float("inf")
+    return abs(a - b) / max(abs(a), abs(b))

@@ -1,0 +1,198 @@
+"""Tidy tables: rows read back to the bit, a sweep gathers them, a run is held against the stored ones."""
+
+import json
+import math
+import signal
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from test_sweep import wait_for
+from tiny import NAME, answer, command, write_notebook
+
+from latentkit import catalog, execute, tables
+from latentkit.presets import preset
+from latentkit.record import Run
+
+DATA = {"name": "archive", "period": ["a", "b"], "sha256": "0"}
+KEEP = """import pandas as pd
+from latentkit import tables
+rows = [{"seed": SEED, "latent_dim": P.latent_dim, "k": k, "value": (SEED + 0.1) / (k + 3)} for k in range(2)]
+own = pd.DataFrame(rows)
+tables.keep(run, own, "tiny_tab01")
+stored = tables.gathered(run, "tiny_tab01", ["seed", "latent_dim", "k"])
+if stored is not None:
+    print(tables.compare(stored, own, ["seed", "latent_dim", "k"]))"""
+
+
+@pytest.fixture
+def run(project):
+    return Run(NAME, preset("start", "teaching"), 0, data=DATA)
+
+
+@pytest.fixture
+def keeper(project):
+    """Return the small project, whose notebook keeps two rows."""
+    write_notebook(project, NAME, "tiny_fig01", (KEEP,))
+    return project
+
+
+def stored(project, run):
+    """Sweep two seeds, as if on the run's data, and return the table's path and json."""
+    code = KEEP.replace("tables.keep", f"run.data = [{DATA}]\ntables.keep", 1)
+    write_notebook(project, NAME, "tiny_fig01", (code,))
+    rc, out, err = answer(project, "sweep", "0", "--grid", "SEED=1,0", "--table", "tiny_tab01")
+    assert rc == 0, err
+    assert "table tiny_tab01: 2 of 2 runs finished; 4 rows in " in out
+    path = project / "figures" / "teaching" / "tiny_tab01.csv"
+    return path, json.loads(path.with_name("tiny_tab01.csv.json").read_text())
+
+
+def test_rows_read_back_exactly(run):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.standard_normal(500) * 10.0 ** rng.integers(-300, 300, 500)})
+    frame["single"] = rng.standard_normal(500).astype("float32")
+    frame["whole"] = 2**62 + np.arange(500)
+    frame["word"] = ["NA", "a, b"] * 250
+    frame["gap"] = [1.5, np.nan] * 250
+    frame[7] = [torch.tensor(0.1), np.bool_(True)] * 250
+    tables.keep(run, frame, "tab")
+    back = tables._read((run.folder / "tab.rows.csv").read_bytes())
+    assert list(back) == ["x", "single", "whole", "word", "gap", "7"]
+    for column in ("x", "single", "whole", "word"):
+        assert (back[column] == frame[column]).all()
+    assert back["gap"].isna().sum() == 250
+    assert float(back["7"][0]) == float(torch.tensor(0.1))
+    depends = json.loads((run.folder / "tab.rows.json").read_text())
+    assert (depends["seed"], depends["data"], depends["preset"]["size"]) == (0, [DATA], "teaching")
+    assert not list(run.folder.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "frame, name, words",
+    [
+        (pd.DataFrame({"a": []}), "tab", "no rows"),
+        (pd.DataFrame([[1, 2]], columns=["1", 1]), "tab", "more than one column 1"),
+        (pd.DataFrame({"a": [[1, 2]]}), "tab", "holds list in a"),
+        (pd.DataFrame({"a": [1]}), "../tab", "letters, digits"),
+    ],
+)
+def test_rows_that_make_no_table_are_refused(run, frame, name, words):
+    with pytest.raises(ValueError, match=words):
+        tables.keep(run, frame, name)
+    assert not run.folder.exists()
+
+
+def test_a_swept_table_fits_the_run_and_no_other(project, run, capsys, monkeypatch):
+    keys = ["seed", "k"]
+    assert tables.gathered(run, "tiny_tab01", keys) is None
+    assert "no tiny_tab01.csv with a json beside it at size teaching; `latentkit sweep 00" in capsys.readouterr().out
+    path, about = stored(project, run)
+    assert about["notebook"] == NAME and about["table"] == "tiny_tab01" and about["data"] == [DATA]
+    assert about["grid"] == [{"SEED": 1}, {"SEED": 0}] and about["runs"] == 2 and about["missing"] == []
+    assert about["preset"]["latent_dim"] == 2 and {"commit", "dirty", "inputs", "created", "sha256"} <= about.keys()
+
+    monkeypatch.setenv("LATENTKIT_FIGURES", str(project / "elsewhere"))
+    table = tables.gathered(run, "tiny_tab01", keys)
+    assert capsys.readouterr().out == "4 rows of 2 runs from tiny_tab01.csv\n"
+    assert table["seed"].tolist() == [1, 1, 0, 0], "in the order of the grid"
+    assert table["value"].tolist() == [(s + 0.1) / (k + 3) for s in (1, 0) for k in (0, 1)]
+
+    def told(other=run, keys=keys):
+        assert tables.gathered(other, "tiny_tab01", keys) is None
+        return capsys.readouterr().out
+
+    assert "another preset: latent_dim is 2 there and 3 here" in told(
+        Run(NAME, preset("start", "teaching", latent_dim=3), 0, data=DATA)
+    )
+    other = Run(NAME, run.preset, 0, data={"name": "mine.nc", "sha256": "1"})
+    assert told(other) == "tiny_tab01.csv not used: made from other data: archive there and mine.nc here\n"
+    assert "it has no column member" in told(keys=["seed", "member"])
+    path.write_text(path.read_text().replace("1,2,0", "1,2,5"))
+    assert "not the one that its json describes" in told()
+
+
+def test_comparison_is_row_by_row():
+    table = pd.DataFrame({"seed": [0, 0, 1], "way": ["a", "b", "01"], "x": [1.0, 2.0, 0.0], "y": [np.nan, 4.0, np.inf]})
+    own = pd.DataFrame({"way": ["b", "a"], "seed": [0.0, 0.0], "x": [2.0, 1.1], "y": [np.nan, np.nan]})
+    found, count = tables.compare(table, own, ["seed", "way"])
+    assert count == 2 and found == {"x": pytest.approx(0.1 / 1.1), "y": math.inf}
+    alone = pd.DataFrame({"seed": [1], "way": ["01"], "x": [np.float32(0.0)], "y": [np.inf]})
+    assert tables.compare(table, alone, ["seed", "way"]) == ({"x": 0.0, "y": 0.0}, 1)
+    assert tables.compare(table, alone.assign(seed=9), ["seed", "way"]) == ({}, 0)
+    with pytest.raises(ValueError, match="stored table has several rows of one seed"):
+        tables.compare(table, alone, ["seed"])
+    with pytest.raises(ValueError, match="stored table has no column z"):
+        tables.compare(table, alone.assign(z=1), ["seed", "way"])
+    assert tables.compare(table, alone.drop(columns="y"), ["seed", "way"]) == ({"x": 0.0}, 1)
+
+
+def test_fields_on_the_grid_fit_any_run_of_it(keeper, capsys):
+    words = ("sweep", "0", "--grid", "latent_dim=2,3", "--set", "batch=64", "--table", "tiny_tab01")
+    rc, _, err = answer(keeper, *words)
+    assert rc == 0, err
+    for fields, fits in (({"latent_dim": 3, "batch": 64}, True), ({"latent_dim": 3}, False), ({"batch": 64}, True)):
+        run = Run(NAME, preset("start", "teaching", **fields), 0, overrides=fields)
+        assert (tables.gathered(run, "tiny_tab01", ["seed"]) is not None) == fits, capsys.readouterr().out
+
+
+def test_a_notebook_reads_its_table_and_figures_leave_its_rows_behind(keeper):
+    write_notebook(keeper, NAME, "tiny_fig01", (KEEP, 'tables.keep(run, own, "tiny_fig01")'))
+    rc, _, err = answer(keeper, "sweep", "0", "--grid", "SEED=0,1", "--table", "tiny_tab01")
+    assert rc == 0, err
+    outcome = execute.execute(catalog.find("0"), keeper / "runs" / "one", {})
+    assert outcome.error is None and list(outcome.records) == ["tiny_fig01"]
+    assert "4 rows of 2 runs from tiny_tab01.csv" in outcome.copy.read_text()
+    assert "({'value': 0.0}, 2)" in outcome.copy.read_text()
+    rc, _, err = answer(keeper, "figures")
+    assert rc == 0, err
+    made = sorted(path.name for path in (keeper / "figures" / "teaching").iterdir())
+    assert made == ["tiny_fig01.json", "tiny_fig01.png", "tiny_tab01.csv", "tiny_tab01.csv.json"]
+
+
+def test_what_is_finished_is_gathered(keeper):
+    table = keeper / "figures" / "teaching" / "tiny_tab01.csv"
+    words = ("sweep", "0", "--grid", "SEED=0,1,2", "--set", "FAIL=1", "--table", "tiny_tab01")
+    rc, out, _ = answer(keeper, *words)
+    assert rc == 1 and "table tiny_tab01: 2 of 3 runs finished; 4 rows" in out
+    assert pd.read_csv(table)["seed"].tolist() == [0, 0, 2, 2]
+    assert json.loads((table.parent / "tiny_tab01.csv.json").read_text())["missing"] == [{"FAIL": 1, "SEED": 1}]
+    rc, out, _ = answer(keeper, "sweep", "0", "--grid", "SEED=1", "--set", "FAIL=1", "--table", "tiny_tab01")
+    assert rc == 1 and "table tiny_tab01: 0 of 1 runs finished; nothing to gather" in out
+    assert len(pd.read_csv(table)) == 4, "what was there stays"
+
+
+def test_a_killed_worker_costs_no_row_and_ctrl_c_gathers_the_rest(keeper):
+    words = ("sweep", "0", "--grid", "SEED=0,1,2,3", "--set", "WAIT=3", "--table", "tiny_tab01")
+    process = command(keeper, *words)
+    psutil.Process(wait_for(process, keeper, finished=1)[0].ppid()).kill()
+    wait_for(process, keeper, finished=2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    done = len(list((keeper / "runs").glob("*/result.json")))
+    assert 2 <= done < 4 and f"table tiny_tab01: {done} of 4 runs finished; {2 * done} rows" in out
+    rc, out, _ = answer(keeper, *words)
+    assert rc == 0 and "table tiny_tab01: 4 of 4 runs finished; 8 rows" in out
+    seeds = pd.read_csv(keeper / "figures" / "teaching" / "tiny_tab01.csv")["seed"]
+    assert seeds.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_runs_that_make_no_one_table_are_refused(keeper):
+    rc, _, err = answer(keeper, "sweep", "0", "--grid", "SIZE=quick,teaching", "--table", "tiny_tab01")
+    assert rc == 2 and "--table takes runs of one size, and these are quick, teaching" in err
+    rc, _, err = answer(keeper, "sweep", "0", "--grid", "SEED=0", "--table", "../up")
+    assert rc == 2 and "letters, digits" in err
+    assert not (keeper / "runs").exists()
+    rc, _, err = answer(keeper, "sweep", "0", "--grid", "SEED=0", "--table", "other")
+    assert rc == 2 and "the run SEED=0 kept no rows called 'other'" in err
+    for change, told in (
+        ('run.preset = preset("start", SIZE, batch=100 + SEED)', "differ in batch, which the grid does not vary"),
+        ('run.data = [{"name": "a", "sha256": str(SEED)}]', "differ in their data"),
+    ):
+        write_notebook(keeper, NAME, "tiny_fig01", (change, KEEP))
+        rc, _, err = answer(keeper, "sweep", "0", "--grid", "SEED=0,1", "--table", "tiny_tab01")
+        assert rc == 2 and told in err
+    assert not (keeper / "figures").exists()
