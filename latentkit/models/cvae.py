@@ -10,6 +10,13 @@ ensembles, section 3. With x the condition (a place), y the series there and z i
 
 with q(z | x, y) = N(mean, diag variance) from the encoder. The loss is -L in nats a sample. The noise is one number
 a model: 1 in normalized units, or learned. With no condition and a standard normal prior it is the plain VAE.
+
+Section 4 of the same paper trains one CVAE a realization and ties their codes together at anchors, places A at which
+every realization's code has to stay near a fixed point z_f:
+
+    L_LC(x, y) = L(x, y) - weight E_A ( |mean_r(x, y_r(x)) - z_f(x)|^2 - distance^2 )_+          (4)
+
+The fixed points are codes of one realization or the average over realizations; no gradient flows through them.
 """
 
 import math
@@ -117,6 +124,72 @@ class CVAE(nn.Module):
         kl = gaussian_kl(mean, log_variance, *self.prior(x)).sum(-1)  # (s, n)
         parts = {"kl": kl.mean(-1), "mse": square.mean(-1) / y.shape[-1], "noise": self.noise[:, 0, 0]}
         return (kl - likelihood).mean(-1), parts  # (3)
+
+
+class AnchoredCVAE(CVAE):
+    """A stack of conditional VAEs, one a realization, whose codes are tied at anchors: equation 4.
+
+    places (s, a, d), series (s, a, t): conditions and series of each model at its anchors; used (s, a): which of them
+    count, all if None; teachers (s, s): row i holds the weights with which codes of the models make the fixed points of
+    model i (`teachers`); weight, distance: of the penalty [nats, latent units], one number or one a model (s).
+
+    The other arguments are those of `CVAE`. Codes of the teachers are taken as they are at each step, so that models
+    and fixed points are found together; a model that is its own teacher has no penalty.
+    """
+
+    def __init__(
+        self,
+        places: Tensor,
+        series: Tensor,
+        teachers: Tensor,
+        latent: int,
+        hidden: Sequence[int],
+        rng: Sequence[Generator],
+        *,
+        weight: float | Tensor,
+        distance: float | Tensor,
+        used: Tensor | None = None,
+        **more,
+    ):
+        super().__init__(series.shape[-1], places.shape[-1], latent, hidden, rng, **more)
+        s = len(rng)
+        if not len(places) == len(series) == len(teachers) == s:
+            raise ValueError(
+                f"{s} models, but anchors of {len(places)} and {len(series)} and teachers of {len(teachers)}"
+            )
+        used = torch.ones(series.shape[:2]) if used is None else used.to(series.dtype)
+        kept = {"places": places, "series": series, "used": used, "teachers": teachers}
+        kept |= {"weight": torch.as_tensor(weight).expand(s), "distance": torch.as_tensor(distance).expand(s)}
+        for name, tensor in kept.items():
+            self.register_buffer(f"anchor_{name}", tensor, persistent=False)
+
+    def loss(self, batch: Sequence[Tensor], step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the negative of equation 4 as `CVAE.loss` does that of equation 3; `penalty` is one more part."""
+        total, parts = super().loss(batch, step, rng)
+        mean = self.encode(self.anchor_places, self.anchor_series)[0]  # (s, a, k)
+        fixed = torch.einsum("ij,jak->iak", self.anchor_teachers, mean.detach())
+        excess = ((mean - fixed).square().sum(-1) - self.anchor_distance[:, None].square()).clamp_min(0)  # (s, a)
+        penalty = (excess * self.anchor_used).sum(1) / self.anchor_used.sum(1)
+        return total + self.anchor_weight * penalty, parts | {"penalty": penalty}  # (4)
+
+
+def teachers(groups: Sequence, teaching: Sequence[bool], reference: bool = False) -> Tensor:
+    """Return who teaches whom (s, s), for `AnchoredCVAE`: rows sum to 1.
+
+    groups (s): models of one label are tied to each other, and to no others; teaching (s): whether a model's codes
+    count for the fixed points (those of a held-out realization do not); reference: take the codes of the first that
+    teaches in each group, not the average of all.
+
+    Raises ValueError for a group without a teacher.
+    """
+    rows = torch.zeros(len(groups), len(groups))
+    for i, own in enumerate(groups):
+        known = [j for j, (g, t) in enumerate(zip(groups, teaching, strict=True)) if g == own and t]
+        if not known:
+            raise ValueError(f"no model of group {own!r} teaches; its fixed points would be made of nothing")
+        known = known[:1] if reference else known
+        rows[i, known] = 1 / len(known)
+    return rows
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log_variance: Tensor) -> Tensor:

@@ -1,0 +1,75 @@
+"""One CVAE a realization, all in one stack: which series each model sees, at which anchors it is tied, and to whom.
+
+A realization that is new is a member like the others, but only some of its places are observed: its model is trained on
+these alone, is tied at those anchors that are among them, and teaches no one. Members of a group are tied to each
+other; groups, such as seeds or settings that are compared, share nothing but the batched products they train in.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from latentkit.models.cvae import AnchoredCVAE, teachers
+
+
+class Member(NamedTuple):
+    """Describe one model: its series (n, t), its group, the rows of its anchors (a), of the places observed (o).
+
+    observed: None for all places. weight, distance: of the penalty of equation 4; a weight of 0 leaves it untied.
+    """
+
+    series: Tensor
+    group: object
+    anchors: Tensor
+    weight: float
+    distance: float
+    observed: Tensor | None = None
+
+
+def build(
+    x: Tensor,  # (n, d) places
+    members: Sequence[Member],
+    latent: int,
+    hidden: Sequence[int],
+    rng: Sequence[Generator],
+    *,
+    noise: str = "learned",
+    reference: bool = False,
+) -> tuple[AnchoredCVAE, list[Tensor]]:
+    """Return the stack of models, and what it is trained on: places (s, n, d) and series (s, n, t).
+
+    Unobserved places are filled with observed ones in turn, so that an epoch has n samples for every model. The fixed
+    points are the average over the group, or with `reference` the codes of its first realization.
+
+    Raises ValueError for a member with no observed anchor.
+    """
+    places, series, at, values, used = [], [], [], [], []
+    widest = max(len(m.anchors) for m in members)
+    for m in members:
+        every = torch.arange(len(x))
+        observed = every if m.observed is None else m.observed
+        rows = observed[every % len(observed)]
+        anchors = m.anchors[torch.isin(m.anchors, observed)]
+        if not len(anchors):
+            raise ValueError(f"group {m.group!r}: a member has {len(observed)} places observed, none an anchor")
+        padded = anchors[torch.arange(widest) % len(anchors)]
+        places.append(x[rows])
+        series.append(m.series[rows])
+        at.append(x[padded])
+        values.append(m.series[padded])
+        used.append(torch.arange(widest) < len(anchors))
+    model = AnchoredCVAE(
+        torch.stack(at),
+        torch.stack(values),
+        teachers([m.group for m in members], [m.observed is None for m in members], reference),
+        latent,
+        hidden,
+        rng,
+        weight=torch.tensor([float(m.weight) for m in members]),
+        distance=torch.tensor([float(m.distance) for m in members]),
+        used=torch.stack(used),
+        noise=noise,
+    )
+    return model, [torch.stack(places), torch.stack(series)]
