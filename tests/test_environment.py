@@ -17,7 +17,6 @@ CONDA = {"torch": "pytorch", "playwright": "playwright-python"}  # other names o
 IMPORTED = {"scikit-learn": "sklearn", "pot": "ot", "netcdf4": "netCDF4"}  # other names in Python
 # Declared although nothing imports them, and why.
 USED_OTHERWISE = {
-    "gpytorch": "completion of latents, in the notebooks to come; named by the project's user",
     "netcdf4": "xarray's engine for the archive",
     "h5netcdf": "xarray's engine for files netcdf4 cannot open",
     "dask": "xarray opens many files at once with it; distributed is built on it",
