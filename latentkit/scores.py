@@ -84,6 +84,41 @@ def crps(
     return label(weighted_mean(score, dims, weights), "crps", _units(ensemble, truth), fair=str(fair))
 
 
+def crps_gaussian(
+    mean: xr.DataArray, deviation: xr.DataArray, truth: xr.DataArray, dims: Sequence[str] | None = None, *, weights=None
+):
+    """Return the CRPS of a Gaussian forecast, equation 2 in closed form [the field's]."""
+    import scoringrules
+
+    def score(error, spread):
+        return scoringrules.crps_normal(np.zeros_like(error), error, spread, backend="numpy")
+
+    result = xr.apply_ufunc(score, _difference(mean, truth), deviation, **LAZY)
+    return label(weighted_mean(result, dims, weights), "crps", _units(mean, truth))
+
+
+def coverage(
+    mean: xr.DataArray,
+    deviation: xr.DataArray,
+    truth: xr.DataArray,
+    level: float,
+    dims: Sequence[str] | None = None,
+    *,
+    weights=None,
+):
+    """Return how often the central interval of a Gaussian forecast holds the truth [1]; `level` where it is right.
+
+    level: the interval's probability, between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"the level of an interval is {level}; expected a number between 0 and 1")
+    from scipy.stats import norm
+
+    error = abs(_difference(mean, truth))
+    inside = (error <= norm.ppf((1 + level) / 2) * deviation).where(error.notnull())
+    return label(weighted_mean(inside, dims, weights), "coverage", "1", level=level)
+
+
 def wasserstein(a: xr.DataArray, b: xr.DataArray, dims: Sequence[str], *, order: int = 1):
     """Return the exact distance W_order, equation 3, of the values along dims, at every other point [the field's].
 

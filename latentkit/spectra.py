@@ -17,6 +17,8 @@ import xarray as xr
 
 from latentkit.scores import label, squared, weighted_mean
 
+EARTH = 6371.0  # radius [km]
+
 
 def power_spectrum(
     field: xr.DataArray, dim: str = "lon", dims: Sequence[str] | None = None, *, weights=None
@@ -104,3 +106,51 @@ def autocorrelation(field: xr.DataArray, lags: Sequence[int], dim: str = "time")
         return xr.corr(first.reset_coords(drop=True), later.reset_coords(drop=True), dim)
 
     return label(xr.concat([at(k) for k in lags], xr.Variable("lag", lags)), "autocorrelation", "1")
+
+
+def distance_correlation(
+    field: xr.DataArray, sample: Sequence[str] = ("time",), *, step: float = 500.0, weights=None
+) -> xr.DataArray:
+    """Return the mean correlation of two places by how far apart they are [1], on the dim `distance` [km].
+
+    field: (..., lat, lon); sample: dims over which two places are correlated, about their means (points that are
+    constant there do not count); step: width of the bins [km], labelled by their middle; weights: of area, a pair
+    weighing the product of its two. Bins without a pair are NaN.
+    """
+    table = field.transpose(*sample, "lat", "lon").values.reshape(-1, field.sizes["lat"] * field.sizes["lon"])
+    table = table.astype(np.float64) - table.mean(0, dtype=np.float64)
+    size = np.sqrt(np.square(table).sum(0))
+    used = size > 0  # NaN is not
+    table = table[:, used] / size[used]
+    like = field.isel({d: 0 for d in sample}, drop=True).transpose("lat", "lon")
+    w = np.ones(used.size) if weights is None else xr.broadcast(weights, like)[0].transpose("lat", "lon").values.ravel()
+    lat, lon = (np.deg2rad(v.values.ravel().astype(float))[used] for v in xr.broadcast(like["lat"], like["lon"]))
+    unit = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
+    bins = np.arange(0, np.pi * EARTH + step, step)
+    total, mass = np.zeros(len(bins) - 1), np.zeros(len(bins) - 1)
+    for i in range(0, len(unit), 512):  # blocks of rows keep the square of all places out of memory
+        chord = np.sqrt(np.maximum(2 - 2 * unit[i : i + 512] @ unit.T, 0))
+        place = np.minimum((2 * np.arcsin(np.minimum(chord / 2, 1)) * EARTH / step).astype(int), len(total) - 1)
+        pair = np.outer(w[used][i : i + 512], w[used])
+        pair[np.arange(len(pair)), np.arange(i, i + len(pair))] = 0  # no place with itself
+        total += np.bincount(place.ravel(), (pair * (table[:, i : i + 512].T @ table)).ravel(), len(total))
+        mass += np.bincount(place.ravel(), pair.ravel(), len(total))
+    with np.errstate(invalid="ignore"):
+        result = np.where(mass > 0, total / mass, np.nan)
+    coords = {"distance": ("distance", (bins[1:] + bins[:-1]) / 2, {"units": "km"})}
+    return label(xr.DataArray(result, coords, ["distance"]), "correlation", "1")
+
+
+def correlation_length(correlation: xr.DataArray) -> float:
+    """Return the distance at which a correlation by distance first falls below 1/e [km], between bins by a line.
+
+    The correlation at distance 0 is 1. NaN where it never falls that low.
+    """
+    ok = correlation.notnull().values
+    far = np.concatenate([[0.0], correlation["distance"].values[ok]])
+    values = np.concatenate([[1.0], correlation.values[ok]])
+    below = np.flatnonzero(values < np.exp(-1))
+    if not below.size:
+        return float("nan")
+    i = below[0]
+    return float(far[i - 1] + (far[i] - far[i - 1]) * (values[i - 1] - np.exp(-1)) / (values[i - 1] - values[i]))

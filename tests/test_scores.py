@@ -205,3 +205,24 @@ def test_scores_say_what_is_wrong(change, words):
 def test_crps_wants_fair_stated():
     with pytest.raises(TypeError, match="fair"):
         scores.crps(make(3, 5, 3, 4), make(5, 3, 4, dims=("time", "lat", "lon")))
+
+
+def test_gaussian_crps_and_coverage_are_those_of_many_draws():
+    rng = np.random.default_rng(0)
+    mean = xr.DataArray(rng.standard_normal((4, 5)), dims=("lat", "lon"), attrs={"units": "K"})
+    deviation = xr.DataArray(rng.uniform(0.5, 2, (4, 5)), dims=("lat", "lon"))
+    truth = mean + deviation * rng.standard_normal((4, 5))
+    truth.attrs["units"] = "K"
+    draws = mean + deviation * xr.DataArray(rng.standard_normal(4000), dims="member")
+    closed = scores.crps_gaussian(mean, deviation, truth)
+    assert closed.item() == pytest.approx(scores.crps(draws.assign_attrs(units="K"), truth, fair=True).item(), rel=0.02)
+    assert closed.attrs["units"] == "K"
+    many = (mean + deviation * xr.DataArray(rng.standard_normal(4000), dims="time")).assign_attrs(units="K")
+    assert scores.coverage(mean, deviation, many, 0.9).item() == pytest.approx(0.9, abs=0.01)
+    assert scores.coverage(mean, 2 * deviation, many, 0.9).item() > 0.99
+
+
+def test_the_level_of_an_interval_is_a_probability():
+    x = xr.DataArray([1.0], dims="lat")
+    with pytest.raises(ValueError, match="level of an interval is 90"):
+        scores.coverage(x, x, x, 90)

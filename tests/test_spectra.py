@@ -99,3 +99,31 @@ def test_autocorrelation_of_a_cycle_and_of_a_memory():
 def test_spectra_say_what_is_wrong(change, words):
     with pytest.raises(ValueError, match=words):
         change(make())
+
+
+def test_correlation_by_distance_of_a_known_kernel():
+    lat, lon = np.linspace(-85, 85, 18), np.arange(0, 360, 10.0)
+    grid = [np.deg2rad(v.ravel()) for v in np.meshgrid(lat, lon, indexing="ij")]
+    unit = np.stack([np.cos(grid[0]) * np.cos(grid[1]), np.cos(grid[0]) * np.sin(grid[1]), np.sin(grid[0])], 1)
+    chord = np.linalg.norm(unit[:, None] - unit, axis=-1)
+    lower = np.linalg.cholesky(np.exp(-chord / 0.5) + 1e-9 * np.eye(len(unit)))
+    values = (lower @ np.random.default_rng(0).standard_normal((len(unit), 2000))).T.reshape(2000, 18, 36)
+    field = xr.DataArray(values, {"lat": lat, "lon": lon}, ("time", "lat", "lon"))
+    weights = xr.DataArray(np.cos(np.deg2rad(lat)), {"lat": lat}, ("lat",))
+    found = spectra.distance_correlation(field, step=1000.0, weights=weights)
+    middle = found["distance"].values / spectra.EARTH
+    expected = np.exp(-2 * np.sin(middle / 2) / 0.5)
+    ok = found.notnull().values & (middle > 0.2)
+    np.testing.assert_allclose(found.values[ok], expected[ok], atol=0.05)
+    length = spectra.correlation_length(found)
+    assert length == pytest.approx(2 * np.arcsin(0.25) * spectra.EARTH, rel=0.1)
+
+
+def test_white_noise_has_no_length_and_constant_places_do_not_count():
+    values = np.random.default_rng(0).standard_normal((200, 6, 12))
+    values[:, 2] = 3.0
+    coords = {"lat": np.linspace(-75, 75, 6), "lon": np.arange(12) * 30.0}
+    found = spectra.distance_correlation(xr.DataArray(values, coords, ("time", "lat", "lon")), step=2000.0)
+    assert np.nanmax(abs(found)) < 0.1 and spectra.correlation_length(found) < 1500
+    flat = xr.DataArray([0.9, 0.8], {"distance": [500.0, 1500.0]}, ["distance"])
+    assert np.isnan(spectra.correlation_length(flat))

@@ -6,7 +6,7 @@ import torch
 from latentkit.models import weights
 from latentkit.models.cvae import CVAE
 from latentkit.models.train import History, generator
-from latentkit.presets import preset
+from latentkit.presets import JOINT, preset
 
 DATA = {"name": "archive", "period": ["1979-01", "1986-12"], "sha256": "00", "opened": "as is"}
 
@@ -59,3 +59,22 @@ def test_what_is_not_shipped_is_trained_and_kept_where_asked(tmp_path, monkeypat
     weights.obtain(model(0), "no_such_weights", who(), lambda m, checkpoint: history())
     assert "no_such_weights: trained anew (none are shipped)" in capsys.readouterr().out
     weights.load(model(1), tmp_path / "no_such_weights.safetensors", who())
+
+
+def test_half_precision_is_the_same_for_a_trained_model_and_a_loaded_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTKIT_WEIGHTS", str(tmp_path))
+    trained, loaded = model(0), model(7)
+    weights.obtain(trained, "no_such_weights", who(), lambda m, checkpoint: history(), half=True)
+    weights.load(loaded, tmp_path / "no_such_weights.safetensors", who())
+    for a, b in zip(trained.parameters(), loaded.parameters(), strict=True):
+        assert a.dtype == b.dtype == torch.float32 and torch.equal(a, b)
+    weights.save(trained, tmp_path / "whole.safetensors", who(), history())
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("no_such_weights", "whole")]
+    assert sizes[0] < sizes[1]
+
+
+def test_fields_that_a_training_does_not_depend_on_may_differ():
+    first, second = (weights.identity(preset("lccvae", "teaching", neighbors=k), [0], DATA, only=JOINT) for k in (3, 5))
+    assert first == second
+    other = weights.identity(preset("lccvae", "teaching", steps=5), [0], DATA, only=JOINT)
+    assert list(weights.differences(first, other)) == ["preset.steps"]

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -28,18 +28,23 @@ class MismatchError(ValueError):
         super().__init__(f"weights {file} are of another training: {told}. Train anew (RETRAIN)")
 
 
-def identity(preset, seeds, data: dict, **more) -> dict:
-    """Return what weights depend on: the preset but for its size, the seeds, the data, what else is named."""
-    fields = {k: v for k, v in dataclasses.asdict(preset).items() if k != "size"}
+def identity(preset, seeds, data: dict, *, only: Sequence[str] = (), **more) -> dict:
+    """Return what weights depend on: the preset but for its size, the seeds, the data, what else is named.
+
+    only: the fields of the preset that this training depends on, all if none are named.
+    """
+    fields = dataclasses.asdict(preset)
+    fields = {k: fields[k] for k in ("slug", *(only or [k for k in fields if k not in ("slug", "size")]))}
     keep = {k: data.get(k) for k in ("name", "period", "sha256")}
     return json.loads(json.dumps({"preset": fields, "seeds": list(seeds), "data": keep, **more}))
 
 
-def save(model: nn.Module, path: Path, identity: dict, history: History) -> None:
-    """Write a model's parameters and the history of its training, with its identity in the metadata."""
+def save(model: nn.Module, path: Path, identity: dict, history: History, *, half: bool = False) -> None:
+    """Write a model's parameters, in half precision if half, and its training's history, with its identity."""
     from safetensors.torch import save_file
 
-    tensors = {f"model/{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    state = {k: v.half() if half and v.is_floating_point() else v for k, v in model.state_dict().items()}
+    tensors = {f"model/{k}": v.detach().cpu().contiguous() for k, v in state.items()}
     tensors |= {f"history/{k}": torch.from_numpy(v) for k, v in history.values.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -68,9 +73,18 @@ def load(model: nn.Module, path: Path, identity: dict) -> History:
 
 
 def obtain(
-    model: nn.Module, name: str, identity: dict, fit: Callable[[nn.Module, Path], History], *, retrain: bool = False
+    model: nn.Module,
+    name: str,
+    identity: dict,
+    fit: Callable[[nn.Module, Path], History],
+    *,
+    retrain: bool = False,
+    half: bool = False,
 ) -> History:
     """Load the shipped weights `name` where they have exactly this identity, else fit the model; print which.
+
+    half: round trained parameters to half precision, in which they are shipped: half the bytes, and the same numbers
+    from a model that was loaded as from one just trained.
 
     fit: called with the model and a checkpoint file that belongs to this identity alone, so that a training that was
     killed goes on; it is removed once the training is done. New weights are also written to the folder that the
@@ -93,10 +107,13 @@ def obtain(
     checkpoint = provenance.project_root() / "runs" / "checkpoints" / f"{name}-{key}.pt"
     history = fit(model, checkpoint)
     checkpoint.unlink(missing_ok=True)
+    if half:
+        for parameter in model.parameters():
+            parameter.data = parameter.data.half().float()
     print(f"{name}: trained anew ({why})")
     folder = os.environ.get("LATENTKIT_WEIGHTS")
     if folder:
-        save(model, Path(folder) / f"{name}.safetensors", identity, history)
+        save(model, Path(folder) / f"{name}.safetensors", identity, history, half=half)
     return history
 
 
