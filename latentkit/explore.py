@@ -141,3 +141,35 @@ def latent_explorer(clouds: dict, groups: dict, codes: dict) -> ipywidgets.VBox:
         "place": slider("place", range(0, places, max(1, places // 100))),
     }
     return explorer(draw, figsize=(8, 5), **controls)
+
+
+def anchor_explorer(codes: dict, anchors: dict, latitude, names, told: dict) -> ipywidgets.VBox:
+    """Return an explorer of codes tied at anchors: how strongly, at how many, colored by what, seen from where.
+
+    codes: (weight, number of anchors) to codes (member, place, 3); a weight of 0 with any number is the untied space;
+    anchors: number to the rows of those places; latitude (place); names: of the members; told: as codes, to a line of
+    text for the title.
+    """
+
+    def draw(fig, weight, count, coloring, angle):
+        key = (weight, count) if (weight, count) in codes else (weight, next(n for w, n in codes if w == weight))
+        z, rows = codes[key], anchors[count]
+        ax = fig.add_subplot(projection="3d")
+        who = np.repeat(np.arange(len(z)), z.shape[1])
+        values = (who, names) if coloring == "realization" else (np.tile(latitude, len(z)), None)
+        flat = z.reshape(-1, z.shape[-1])
+        plots.latent_panel(ax, flat, values[0], names=values[1], kind="tas", label="latitude [°N]", limit=3000)
+        for place in rows[:: max(1, len(rows) // 8)]:  # one anchor in all members: a knot where they agree
+            ax.plot(*z[:, place].T, "k-o", ms=4, lw=0.8)
+        ax.view_init(25, angle)
+        ax.set_title(told[key] + "; black: eight anchors, each in all members", fontsize=9)
+        if coloring == "realization":
+            ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, markerscale=2)
+
+    controls = {
+        "weight": slider("weight λ", sorted({w for w, _ in codes})),
+        "count": slider("anchors", sorted(anchors)),
+        "coloring": menu("color", ["realization", "latitude"]),
+        "angle": slider("angle", range(0, 360, 15)),
+    }
+    return explorer(draw, figsize=(8, 5), **controls)
