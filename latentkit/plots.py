@@ -89,14 +89,14 @@ def map_panel(ax, field, *, kind=None, low=None, high=None, title="", label=None
     return mesh
 
 
-def mark(ax, lon: float, lat: float, **style) -> None:
-    """Mark a place on a map panel: lon in 0 to 360 [degrees east], lat [degrees north]."""
+def mark(ax, lon, lat, **style) -> None:
+    """Mark a place, or several (n), on a map panel: lon in 0 to 360 [degrees east], lat [degrees north]."""
     style = {"marker": "o", "ms": 8, "mfc": "none", "mec": "crimson", "mew": 2, "ls": "none"} | style
     if hasattr(ax, "projection"):
         import cartopy.crs as ccrs
 
         style["transform"] = ccrs.PlateCarree()
-    ax.plot([lon], [lat], **style)
+    ax.plot(np.atleast_1d(lon), np.atleast_1d(lat), **style)
 
 
 def latent_panel(ax, z, values, *, kind="latent", label="", names=None, size=3.0, limit=6000, rng=None):
@@ -132,6 +132,19 @@ def latent_panel(ax, z, values, *, kind="latent", label="", names=None, size=3.0
         ax.tick_params(pad=-4)
         ax.set_box_aspect(None, zoom=1.1)
     return drawn
+
+
+def places_panel(ax, z, *, filled: int) -> None:
+    """Draw the codes of some places in all members, a color a place: the first `filled` as dots, the rest as squares.
+
+    z (member, place, k): the first two coordinates are drawn; no more than ten of each kind tell their colors apart.
+    """
+    for place in range(z.shape[1]):
+        dot = place < filled
+        color = mpl.colormaps[MEMBERS](place if dot else place - filled)
+        style = {"color": color, "mfc": color if dot else "none", "ms": 5, "ls": "none"}
+        ax.plot(z[:, place, 0], z[:, place, 1], "o" if dot else "s", **style)
+    ax.set(xlabel="$z_1$", ylabel="$z_2$")
 
 
 def series_panel(ax, ensemble, *, color="tab:blue", label="", lines=False):

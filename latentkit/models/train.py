@@ -136,7 +136,8 @@ def fit(
     history.every = max(1, math.ceil(steps / 100))
     began = saved = time.perf_counter()
     before = history.seconds
-    bar = tqdm(total=steps, initial=start, disable=None if progress else True, mininterval=1.0, unit="step")
+    quiet = not progress or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    bar = tqdm(total=steps, initial=start, disable=quiet or None, mininterval=1.0, unit="step")
     model.train()
     for step in range(start, steps):
         rng = [generator(s, "step", step) for s in seeds]
