@@ -173,3 +173,37 @@ def anchor_explorer(codes: dict, anchors: dict, latitude, names, told: dict) -> 
         "angle": slider("angle", range(0, 360, 15)),
     }
     return explorer(draw, figsize=(8, 5), **controls)
+
+
+def completion_explorer(truth, guesses: dict, observed) -> ipywidgets.VBox:
+    """Return an explorer of a completed realization: a month on the map, and the series of a place with its band.
+
+    truth: DataArray (time, lat, lon); guesses: name of a method to (mean, standard deviation), as truth; observed:
+    DataArray (lat, lon) of bools. The band is the central 90 % interval.
+    """
+    where = observed.stack(n=("lat", "lon"))
+    where = where[where.values]
+    top = float(np.nanpercentile(np.abs(truth), 99))
+
+    def draw(fig, method, month, lat, lon):
+        mean, deviation = guesses[method]
+        left, right = fig.subfigures(1, 2, width_ratios=[1, 1.2])
+        ax = left.subplots(2, 1)
+        for a, (name, shown) in zip(ax, {"truth": truth, method: mean}.items(), strict=True):
+            field = shown.isel(time=month)
+            plots.map_panel(a, field, kind="anomaly", low=-top, high=top, title=name, label=truth.attrs.get("units", ""))
+            plots.mark(a, lon, lat)
+        plots.mark(ax[0], where["lon"].values, where["lat"].values, ms=1.5, mec="k", mew=0.5)
+        a = right.subplots()
+        here = [x.sel(lat=lat, lon=lon, method="nearest") for x in (truth, mean, deviation)]
+        plots.series_panel(a, here[0], color="0.2", label="truth")
+        plots.series_panel(a, here[1], color="crimson", label=method)
+        band = 1.645 * here[2].values
+        a.fill_between(here[1]["time"].values, here[1] - band, here[1] + band, color="crimson", alpha=0.2, lw=0)
+        seen = bool(observed.sel(lat=lat, lon=lon, method="nearest"))
+        a.set_title(f"{lat:.1f} °N, {lon:.1f} °E: {'observed' if seen else 'not observed'}")
+        a.set_ylabel(f"anomaly [{truth.attrs.get('units', '')}]")
+        a.legend(loc="upper right", fontsize=8)
+
+    controls = {"method": menu("method", guesses), "month": slider("time step", range(truth.sizes["time"]))}
+    return explorer(draw, figsize=(12, 4.6), **controls, **place_controls(truth))

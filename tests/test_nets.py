@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from latentkit.models.nets import MLP, Dense, normal
+from latentkit.models.cvae import CVAE
+from latentkit.models.nets import MLP, Dense, normal, pick
 from latentkit.models.train import generator
 
 
@@ -33,3 +34,16 @@ def test_noise_of_a_model_does_not_depend_on_the_stack():
 def test_one_width_is_no_network():
     with pytest.raises(ValueError, match="input and an output width"):
         MLP([4], [generator(0)])
+
+
+def test_picked_models_are_copies_of_those_of_the_stack():
+    stack = CVAE(5, 3, 2, (4,), [generator(i, "init") for i in range(3)])
+    x, y = torch.randn(3, 7, 3, generator=generator(0, "x")), torch.randn(3, 7, 5, generator=generator(0, "y"))
+    picked = pick(stack, [2, 0])
+    torch.testing.assert_close(picked.reconstruct(x[[2, 0]], y[[2, 0]]), stack.reconstruct(x, y)[[2, 0]])
+    assert picked.noise.shape == (2, 1, 1) and len(stack.noise) == 3
+
+
+def test_what_is_no_stack_cannot_be_picked_from():
+    with pytest.raises(ValueError, match=r"first axes of \[2, 3\]"):
+        pick(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 3)), [0])

@@ -4,6 +4,7 @@ Every parameter has the axis s first, so that ten members or three seeds train i
 couples two models of a stack: a stack equals its models trained one by one (tests/test_nets.py).
 """
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -51,6 +52,21 @@ class MLP(nn.Module):
         for layer in self.layers[:-1]:
             x = nn.functional.silu(layer(x))
         return self.layers[-1](x)
+
+
+def pick(model: nn.Module, rows: Sequence[int]) -> nn.Module:
+    """Return a copy of a stack with only the models `rows`, in that order, to encode and decode with.
+
+    Raises ValueError for a parameter or buffer without the stack's axis first.
+    """
+    chosen = copy.deepcopy(model)
+    tensors = [*chosen.named_parameters(), *chosen.named_buffers()]
+    sizes = {len(tensor) for _, tensor in tensors}
+    if len(sizes) != 1:
+        raise ValueError(f"parameters and buffers have first axes of {sorted(sizes)}; expected one, that of the stack")
+    for _, tensor in tensors:
+        tensor.data = tensor.data[list(rows)]
+    return chosen
 
 
 def normal(shape: Sequence[int], rng: Sequence[Generator], like: Tensor) -> Tensor:
