@@ -41,22 +41,22 @@ class Holdout:
         return fields.denormalize(fields.unpack(series, layout), self.stats)
 
 
-def hold_out(field, member, inputs: str) -> Holdout:
+def hold_out(field, member, inputs: str, *, least: int = 3) -> Holdout:
     """Split an ensemble into one held-out member and the seen others.
 
     field: DataArray (member, time, lat, lon); member: label to hold out; inputs: "raw", shifted and scaled by one
     mean and one standard deviation, or "anomalies", from the climatology of each month and place, scaled by their
-    standard deviation there.
+    standard deviation there; least: members that the ensemble has to have, the held-out one included.
 
-    Raises ValueError for an unknown member or input, and for an ensemble of fewer than three members.
+    Raises ValueError for an unknown member or input, and for an ensemble of fewer members than that.
     """
     members = field["member"].values.tolist()
     if inputs not in INPUTS:
         raise ValueError(f"inputs are {inputs!r}; expected one of {INPUTS}")
     if member not in members:
         raise ValueError(f"member {member!r} is not in the ensemble; it has {members}")
-    if len(members) < 3:
-        raise ValueError(f"an ensemble of {len(members)} leaves fewer than two seen members; expected three or more")
+    if len(members) < least:
+        raise ValueError(f"an ensemble of {len(members)} leaves {len(members) - 1} seen; expected {least} members or more")
     seen = [m for m in members if m != member]
     if inputs == "raw":
         stats = fields.statistics(field, ("member", "time", "lat", "lon"), members=seen)

@@ -87,11 +87,13 @@ def crps(
 def crps_gaussian(
     mean: xr.DataArray, deviation: xr.DataArray, truth: xr.DataArray, dims: Sequence[str] | None = None, *, weights=None
 ):
-    """Return the CRPS of a Gaussian forecast, equation 2 in closed form [the field's]."""
+    """Return the CRPS of a Gaussian forecast, equation 2 in closed form [the field's]; |error| where it is certain."""
     import scoringrules
 
     def score(error, spread):
-        return scoringrules.crps_normal(np.zeros_like(error), error, spread, backend="numpy")
+        certain = spread == 0
+        width = np.where(certain, 1, spread)
+        return np.where(certain, abs(error), scoringrules.crps_normal(0 * error, error, width, backend="numpy"))
 
     result = xr.apply_ufunc(score, _difference(mean, truth), deviation, **LAZY)
     return label(weighted_mean(result, dims, weights), "crps", _units(mean, truth))

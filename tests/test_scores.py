@@ -217,6 +217,7 @@ def test_gaussian_crps_and_coverage_are_those_of_many_draws():
     closed = scores.crps_gaussian(mean, deviation, truth)
     assert closed.item() == pytest.approx(scores.crps(draws.assign_attrs(units="K"), truth, fair=True).item(), rel=0.02)
     assert closed.attrs["units"] == "K"
+    assert scores.crps_gaussian(mean, 0 * deviation, truth).item() == pytest.approx(abs(mean - truth).mean().item())
     many = (mean + deviation * xr.DataArray(rng.standard_normal(4000), dims="time")).assign_attrs(units="K")
     assert scores.coverage(mean, deviation, many, 0.9).item() == pytest.approx(0.9, abs=0.01)
     assert scores.coverage(mean, 2 * deviation, many, 0.9).item() > 0.99
