@@ -183,7 +183,7 @@ def completion_explorer(truth, guesses: dict, observed) -> ipywidgets.VBox:
     """
     where = observed.stack(n=("lat", "lon"))
     where = where[where.values]
-    top = float(np.nanpercentile(np.abs(truth), 99))
+    top, units = float(np.nanpercentile(np.abs(truth), 99)), truth.attrs.get("units", "")
 
     def draw(fig, method, month, lat, lon):
         mean, deviation = guesses[method]
@@ -191,7 +191,7 @@ def completion_explorer(truth, guesses: dict, observed) -> ipywidgets.VBox:
         ax = left.subplots(2, 1)
         for a, (name, shown) in zip(ax, {"truth": truth, method: mean}.items(), strict=True):
             field = shown.isel(time=month)
-            plots.map_panel(a, field, kind="anomaly", low=-top, high=top, title=name, label=truth.attrs.get("units", ""))
+            plots.map_panel(a, field, kind="anomaly", low=-top, high=top, title=name, label=units)
             plots.mark(a, lon, lat)
         plots.mark(ax[0], where["lon"].values, where["lat"].values, ms=1.5, mec="k", mew=0.5)
         a = right.subplots()
@@ -202,7 +202,7 @@ def completion_explorer(truth, guesses: dict, observed) -> ipywidgets.VBox:
         a.fill_between(here[1]["time"].values, here[1] - band, here[1] + band, color="crimson", alpha=0.2, lw=0)
         seen = bool(observed.sel(lat=lat, lon=lon, method="nearest"))
         a.set_title(f"{lat:.1f} °N, {lon:.1f} °E: {'observed' if seen else 'not observed'}")
-        a.set_ylabel(f"anomaly [{truth.attrs.get('units', '')}]")
+        a.set_ylabel(f"anomaly [{units}]")
         a.legend(loc="upper right", fontsize=8)
 
     controls = {"method": menu("method", guesses), "month": slider("time step", range(truth.sizes["time"]))}

@@ -85,7 +85,7 @@ def inputs_key(notebook: str, size: str) -> str | None:
         digest.update(b"\0" + text.encode())
     for file in package_files(cells):
         digest.update(b"\0" + file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())
-    digest.update(b"\0" + json.dumps(_archive(notebook), sort_keys=True).encode())
+    digest.update(b"\0" + json.dumps(_archive(notebook, cells), sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -106,8 +106,8 @@ def git_state(notebook: str) -> dict:
     return {"commit": commit.strip(), "dirty": bool(changed) or not same}
 
 
-def _archive(notebook: str) -> list:
-    """Return the checksums of the packaged data, and of the weights that belong to one notebook."""
+def _archive(notebook: str, cells: list[str]) -> list:
+    """Return the checksums of the packaged data, and of the weights that a notebook made or names in its cells."""
     manifest = PACKAGE / "archive" / "manifest.json"
     if not manifest.is_file():
         return []
@@ -116,7 +116,9 @@ def _archive(notebook: str) -> list:
         listed["files"]
     except (ValueError, KeyError):  # `sources.archive` says so where data are opened; here it is one more state
         return ["damaged"]
-    own = {name: entry for name, entry in listed.get("weights", {}).items() if entry.get("notebook") == notebook}
+    code = "\n".join(cells)
+    every = listed.get("weights", {}).items()
+    own = {name: entry for name, entry in every if entry.get("notebook") == notebook or f'"{name}"' in code}
     return [{name: entry["sha256"] for name, entry in part.items()} for part in (listed["files"], own)]
 
 

@@ -56,7 +56,7 @@ def hold_out(field, member, inputs: str, *, least: int = 3) -> Holdout:
     if member not in members:
         raise ValueError(f"member {member!r} is not in the ensemble; it has {members}")
     if len(members) < least:
-        raise ValueError(f"an ensemble of {len(members)} leaves {len(members) - 1} seen; expected {least} members or more")
+        raise ValueError(f"an ensemble of {len(members)} leaves too few seen members; expected {least} or more in all")
     seen = [m for m in members if m != member]
     if inputs == "raw":
         stats = fields.statistics(field, ("member", "time", "lat", "lon"), members=seen)

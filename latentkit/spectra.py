@@ -113,32 +113,38 @@ def distance_correlation(
 ) -> xr.DataArray:
     """Return the mean correlation of two places by how far apart they are [1], on the dim `distance` [km].
 
-    field: (..., lat, lon); sample: dims over which two places are correlated, about their means (points that are
-    constant there do not count); step: width of the bins [km], labelled by their middle; weights: of area, a pair
-    weighing the product of its two. Bins without a pair are NaN.
+    field: (..., lat, lon); sample: dims over which two places are correlated, about their means (places that are
+    constant there do not count); dims that are neither stay; step: width of the bins [km], labelled by their middle;
+    weights: of area, a pair weighing the product of its two. Bins without a pair are NaN.
     """
-    table = field.transpose(*sample, "lat", "lon").values.reshape(-1, field.sizes["lat"] * field.sizes["lon"])
-    table = table.astype(np.float64) - table.mean(0, dtype=np.float64)
-    size = np.sqrt(np.square(table).sum(0))
-    used = size > 0  # NaN is not
-    table = table[:, used] / size[used]
-    like = field.isel({d: 0 for d in sample}, drop=True).transpose("lat", "lon")
+    more = [d for d in field.dims if d not in (*sample, "lat", "lon")]
+    table = field.transpose(*more, *sample, "lat", "lon").values.astype(np.float64)
+    table = table.reshape(*table.shape[: len(more)], -1, field.sizes["lat"] * field.sizes["lon"])
+    lead, table = table.shape[:-2], table.reshape(-1, *table.shape[-2:])
+    table = table - table.mean(1, keepdims=True)
+    size = np.sqrt(np.square(table).sum(1, keepdims=True))
+    used = (size > 0).all((0, 1))  # NaN is not
+    table = table[..., used] / size[..., used]
+    like = field.isel({d: 0 for d in (*more, *sample)}, drop=True).transpose("lat", "lon")
     w = np.ones(used.size) if weights is None else xr.broadcast(weights, like)[0].transpose("lat", "lon").values.ravel()
     lat, lon = (np.deg2rad(v.values.ravel().astype(float))[used] for v in xr.broadcast(like["lat"], like["lon"]))
     unit = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
     bins = np.arange(0, np.pi * EARTH + step, step)
-    total, mass = np.zeros(len(bins) - 1), np.zeros(len(bins) - 1)
+    count = len(bins) - 1
+    total, mass = np.zeros((len(table), count)), np.zeros(count)
     for i in range(0, len(unit), 512):  # blocks of rows keep the square of all places out of memory
         chord = np.sqrt(np.maximum(2 - 2 * unit[i : i + 512] @ unit.T, 0))
-        place = np.minimum((2 * np.arcsin(np.minimum(chord / 2, 1)) * EARTH / step).astype(int), len(total) - 1)
+        place = np.minimum((2 * np.arcsin(np.minimum(chord / 2, 1)) * EARTH / step).astype(int), count - 1).ravel()
         pair = np.outer(w[used][i : i + 512], w[used])
         pair[np.arange(len(pair)), np.arange(i, i + len(pair))] = 0  # no place with itself
-        total += np.bincount(place.ravel(), (pair * (table[:, i : i + 512].T @ table)).ravel(), len(total))
-        mass += np.bincount(place.ravel(), pair.ravel(), len(total))
+        mass += np.bincount(place, pair.ravel(), count)
+        for one, values in zip(total, table, strict=True):
+            one += np.bincount(place, (pair * (values[:, i : i + 512].T @ values)).ravel(), count)
     with np.errstate(invalid="ignore"):
         result = np.where(mass > 0, total / mass, np.nan)
     coords = {"distance": ("distance", (bins[1:] + bins[:-1]) / 2, {"units": "km"})}
-    return label(xr.DataArray(result, coords, ["distance"]), "correlation", "1")
+    coords |= {d: field[d].variable for d in more if d in field.coords}
+    return label(xr.DataArray(result.reshape(*lead, count), coords, [*more, "distance"]), "correlation", "1")
 
 
 def correlation_length(correlation: xr.DataArray) -> float:

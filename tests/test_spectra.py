@@ -115,6 +115,11 @@ def test_correlation_by_distance_of_a_known_kernel():
     expected = np.exp(-2 * np.sin(middle / 2) / 0.5)
     ok = found.notnull().values & (middle > 0.2)
     np.testing.assert_allclose(found.values[ok], expected[ok], atol=0.05)
+    halves = xr.concat([field.isel(time=slice(0, 1000)), field.isel(time=slice(1000, None))], "draw")
+    each = spectra.distance_correlation(halves, step=1000.0, weights=weights)
+    assert each.dims == ("draw", "distance")
+    alone = spectra.distance_correlation(halves.isel(draw=0), step=1000.0, weights=weights)
+    np.testing.assert_allclose(each.isel(draw=0), alone)
     length = spectra.correlation_length(found)
     assert length == pytest.approx(2 * np.arcsin(0.25) * spectra.EARTH, rel=0.1)
 

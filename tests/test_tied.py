@@ -39,7 +39,7 @@ def test_within_the_distance_there_is_no_penalty():
 
 
 def test_a_reference_teaches_and_is_not_taught():
-    model, data = build(members(), reference=True)
+    model, data = build(members(), reference=["a"])
     penalty = model.loss(data, 0, [generator(i, "s") for i in range(3)])[1]["penalty"]
     assert penalty[0] == 0 and (penalty[1:] > 0).all()
 

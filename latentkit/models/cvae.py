@@ -173,12 +173,12 @@ class AnchoredCVAE(CVAE):
         return total + self.anchor_weight * penalty, parts | {"penalty": penalty}  # (4)
 
 
-def teachers(groups: Sequence, teaching: Sequence[bool], reference: bool = False) -> Tensor:
+def teachers(groups: Sequence, teaching: Sequence[bool], reference: Sequence[object] = ()) -> Tensor:
     """Return who teaches whom (s, s), for `AnchoredCVAE`: rows sum to 1.
 
     groups (s): models of one label are tied to each other, and to no others; teaching (s): whether a model's codes
-    count for the fixed points (those of a held-out realization do not); reference: take the codes of the first that
-    teaches in each group, not the average of all.
+    count for the fixed points (those of a held-out realization do not); reference: groups in which the first that
+    teaches does so alone; elsewhere the average of all does.
 
     Raises ValueError for a group without a teacher.
     """
@@ -187,7 +187,7 @@ def teachers(groups: Sequence, teaching: Sequence[bool], reference: bool = False
         known = [j for j, (g, t) in enumerate(zip(groups, teaching, strict=True)) if g == own and t]
         if not known:
             raise ValueError(f"no model of group {own!r} teaches; its fixed points would be made of nothing")
-        known = known[:1] if reference else known
+        known = known[:1] if own in reference else known
         rows[i, known] = 1 / len(known)
     return rows
 

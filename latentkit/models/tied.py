@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from latentkit.models import train, weights
 from latentkit.models.cvae import AnchoredCVAE, teachers
+from latentkit.presets import MEMBER
 
 
 class Member(NamedTuple):
@@ -36,12 +38,12 @@ def build(
     rng: Sequence[Generator],
     *,
     noise: str = "learned",
-    reference: bool = False,
+    reference: Sequence[object] = (),
 ) -> tuple[AnchoredCVAE, list[Tensor]]:
     """Return the stack of models, and what it is trained on: places (s, n, d) and series (s, n, t).
 
     Unobserved places are filled with observed ones in turn, so that an epoch has n samples for every model. The fixed
-    points are the average over the group, or with `reference` the codes of its first realization.
+    points are the average over the group, or, in a group that `reference` names, the codes of its first realization.
 
     Raises ValueError for a member with no observed anchor.
     """
@@ -73,3 +75,45 @@ def build(
         noise=noise,
     )
     return model, [torch.stack(places), torch.stack(series)]
+
+
+def trained(
+    run,
+    preset,
+    x: Tensor,
+    members: Sequence[Member],
+    *,
+    latent: int | None = None,
+    alike: int | None = None,
+    reference: Sequence[object] = (),
+    name: str | None = None,
+    retrain: bool = False,
+    depends: Sequence[str] = (),
+    progress: bool = True,
+    **more,
+) -> AnchoredCVAE:
+    """Return the stack of models as the preset trains it, or as it is shipped.
+
+    run: record.Run, for the random streams; preset: of LC-CVAE; latent: size of the codes, by default the preset's;
+    alike: models i and i + alike start from the same weights and see batches in the same order; reference: groups whose
+    first realization makes the fixed points; name: of shipped weights, None to train in any case; retrain: likewise;
+    depends, more: fields of the preset and other facts that the weights depend on besides those of every such training.
+    """
+    places = [i % (alike or len(members)) for i in range(len(members))]
+    streams = [run.stream("init", i) for i in places]
+    size = latent or preset.latent_dim
+    model, data = build(x, members, size, preset.member_hidden, streams, noise=preset.noise, reference=reference)
+    seeds = [run.stream_seed("train", i) for i in places]
+    batches = train.Shuffled(data, preset.member_batch, seeds, stacked=[True, True])
+
+    def fit(model, checkpoint=None):
+        rate = {"learning_rate": preset.member_rate, "clip": preset.clip}
+        steps = preset.member_steps
+        return train.fit(model, batches, steps=steps, seeds=seeds, checkpoint=checkpoint, progress=progress, **rate)
+
+    if name is None:
+        fit(model)
+        return model
+    who = weights.identity(preset, [run.seed], run.data[0], only=(*MEMBER, *depends), **more)
+    weights.obtain(model, name, who, fit, retrain=retrain or preset.size != "teaching", half=True)
+    return model
