@@ -149,7 +149,8 @@ def _process(batch: torch.Size, inputs: int) -> tuple[nn.Module, nn.Module]:
 def _centers(F: Tensor, count: int, seed: int) -> Tensor:
     from sklearn.cluster import KMeans
 
-    found = KMeans(count, n_init=1, max_iter=30, random_state=seed).fit(F[: 20_000].numpy())
+    some = torch.randperm(len(F), generator=Generator().manual_seed(seed))[:20_000]
+    found = KMeans(count, n_init=1, max_iter=30, random_state=seed).fit(F[some].numpy())
     return torch.from_numpy(found.cluster_centers_).to(F)
 
 

@@ -6,8 +6,8 @@ decoders and the mean m of the seen realizations,
 
     y_r(x, t) = m(x, t) + z(x) . a_r(t) + e_r(x, t),  a_r(t) ~ N(0, I),  e_r(., t) ~ GP(0, residual(x, x'))       (1)
 
-the codes of largest likelihood are principal axes of the seen deviations, each scaled by its standard deviation
-(M. E. Tipping and C. M. Bishop 1999, Probabilistic principal component analysis). The residual has the covariance that
+the codes are principal axes of the seen deviations, each scaled by its standard deviation (as in M. E. Tipping and C. M.
+Bishop 1999, Probabilistic principal component analysis, but for the residual's share of it). The residual has the covariance that
 they leave, tapered to 0 at a distance, since so few samples say nothing of places far apart. A new realization needs
 its decoder only, and by (1) it is Gaussian: observed places give the posterior of a(t), and with it series at all
 others in closed form. With as many codes as samples this is optimal interpolation with the ensemble's covariance (L. S.
@@ -44,7 +44,7 @@ class PlaceCodes:
         if not reach > 0:
             raise ValueError(f"the residual's covariance reaches {reach} rad; expected a number above 0")
         self.dtype, self.mean = seen.dtype, seen.double().mean(0)
-        self.growth = 1 + 1 / r
+        self.growth, self.share = 1 + 1 / r, 1 - 1 / r
         deviation = (seen.double() - self.mean) * (r / (r - 1)) ** 0.5
         table = deviation.movedim(1, 0).reshape(n, r * t) / (r * t) ** 0.5
         axes = _axes(table, size)
@@ -75,7 +75,7 @@ class PlaceCodes:
     def sample(self, rng: Sequence[Generator]) -> Tensor:
         """Return new realizations (draws, n, t), one a generator: equation 1 with first-order autoregressions in time.
 
-        Draws vary about m as the seen realizations do.
+        Draws vary about m as the seen realizations do, by (1 - 1 / R) of internal variability: m holds the rest.
         """
         (n, t), k = self.mean.shape, self.z.shape[1]
         jitter = 1e-6 * self.residual.diagonal().mean() * torch.eye(n, dtype=torch.double)
@@ -86,7 +86,7 @@ class PlaceCodes:
             course = torch.randn(t, k + n, generator=one, dtype=torch.double)
             for i in range(1, t):
                 course[i] = keep * course[i - 1] + (1 - keep.square()).sqrt() * course[i]
-            draws.append(self.mean + mix @ course.mT)
+            draws.append(self.mean + self.share**0.5 * mix @ course.mT)
         return torch.stack(draws).to(self.dtype)
 
 

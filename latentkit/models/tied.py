@@ -100,10 +100,11 @@ def trained(
     depends, more: fields of the preset and other facts that the weights depend on besides those of every such training.
     """
     places = [i % (alike or len(members)) for i in range(len(members))]
-    streams = [run.stream("init", i) for i in places]
+    # The place is part of the name: as a copy it would make models of one seed equal to others of the next.
+    streams = [run.stream(f"init of model {i}") for i in places]
     size = latent or preset.latent_dim
     model, data = build(x, members, size, preset.member_hidden, streams, noise=preset.noise, reference=reference)
-    seeds = [run.stream_seed("train", i) for i in places]
+    seeds = [run.stream_seed(f"train of model {i}") for i in places]
     batches = train.Shuffled(data, preset.member_batch, seeds, stacked=[True, True])
 
     def fit(model, checkpoint=None):
