@@ -63,3 +63,32 @@ def test_no_explorer_captures_output():
             control.value = others[0]
             assert message.value == "" and image.value != before, control.description
             control.value = old
+
+
+def moved(box):
+    """Move every control in turn to its last option; say whether each changed the picture without an error."""
+    controls, image, message = parts(box)
+    changed = []
+    for control in controls:
+        before, image_before = control.value, image.value
+        control.index = len(control.options) - 1
+        if control.value == before:
+            control.index = 0
+        changed.append(image.value != image_before and message.value == "")
+    return changed
+
+
+def test_anchor_explorer_answers_every_control():
+    z = np.random.default_rng(0).normal(size=(3, 20, 3))
+    codes = {(0.0, 4): z, (1.0, 4): z / 2, (1.0, 8): z / 3}
+    told = {key: f"setting {key}" for key in codes}
+    box = explore.anchor_explorer(codes, {4: np.arange(4), 8: np.arange(8)}, np.linspace(-80, 80, 20), list("abc"), told)
+    assert moved(box) == [True] * 4
+
+
+def test_completion_explorer_answers_every_control():
+    truth = fields().isel(member=0, drop=True)
+    observed = xr.zeros_like(truth.isel(time=0), dtype=bool)
+    observed[1, 2] = True
+    guesses = {"one": (truth * 0.5, 0 * truth + 1), "two": (truth * 0.2, 0 * truth + 2)}
+    assert moved(explore.completion_explorer(truth, guesses, observed)) == [True] * 4

@@ -6,6 +6,8 @@ import torch
 from latentkit.models import tied
 from latentkit.models.cvae import teachers
 from latentkit.models.train import Shuffled, fit, generator
+from latentkit.presets import preset
+from latentkit.record import Run
 
 X = torch.nn.functional.normalize(torch.randn(40, 3, generator=generator(0, "x")), dim=1)
 Y = torch.randn(5, 40, 6, generator=generator(1, "y"))
@@ -94,3 +96,19 @@ def test_training_brings_anchors_together():
         return (z - z.mean(0)).norm(dim=-1).mean()
 
     assert apart(100.0) < 0.15 < apart(0.0)
+
+
+def test_trained_is_the_same_again_and_models_alike_start_alike(figures):
+    P = preset("lccvae", "quick", member_steps=3, member_hidden=[8], latent_dim=2)
+    run = Run("12_lccvae_anchors", P, 0, data={"name": "made", "period": [], "sha256": "00"})
+    who = members("aabb", weight=0.0)
+    who[2:] = [m._replace(series=first.series) for m, first in zip(who[2:], who, strict=False)]
+    model = tied.trained(run, P, X, who, alike=2, progress=False)
+    z = model.encode(X.expand(4, -1, -1), torch.stack([m.series for m in who]))[0]
+    torch.testing.assert_close(z[:2], z[2:])
+    assert not torch.allclose(z[0], z[1])
+    again = tied.trained(run, P, X, who, name="no_such_weights", progress=False)
+    assert again.encode(X.expand(4, -1, -1), torch.stack([m.series for m in who]))[0].shape == (4, 40, 2)
+    other = tied.trained(Run("12_lccvae_anchors", P, 1, data=run.data[0]), P, X, who, alike=2, progress=False)
+    first, second = (m.encoder.layers[0].weight.detach() for m in (model, other))
+    assert not any(torch.allclose(first[i], second[j], atol=1e-2) for i in range(2) for j in range(2))

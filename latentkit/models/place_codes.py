@@ -6,12 +6,12 @@ decoders and the mean m of the seen realizations,
 
     y_r(x, t) = m(x, t) + z(x) . a_r(t) + e_r(x, t),  a_r(t) ~ N(0, I),  e_r(., t) ~ GP(0, residual(x, x'))       (1)
 
-the codes are principal axes of the seen deviations, each scaled by its standard deviation (as in M. E. Tipping and C. M.
-Bishop 1999, Probabilistic principal component analysis, but for the residual's share of it). The residual has the covariance that
-they leave, tapered to 0 at a distance, since so few samples say nothing of places far apart. A new realization needs
-its decoder only, and by (1) it is Gaussian: observed places give the posterior of a(t), and with it series at all
-others in closed form. With as many codes as samples this is optimal interpolation with the ensemble's covariance (L. S.
-Gandin 1963); without codes, with the tapered one (G. Gaspari and S. E. Cohn 1999, equation 4.10, is the taper).
+the codes are principal axes of the seen deviations, each scaled by its standard deviation (as in M. E. Tipping and
+C. M. Bishop 1999, Probabilistic principal component analysis, but for the residual's share of it). The residual has the
+covariance that they leave, tapered to 0 at a distance, since so few samples say nothing of places far apart. A new
+realization needs its decoder only, and by (1) it is Gaussian: observed places give the posterior of a(t), and with it
+series at all others in closed form. With as many codes as samples this is optimal interpolation with the ensemble's
+covariance (L. S. Gandin 1963); without codes, with the tapered one (G. Gaspari and S. E. Cohn 1999, equation 4.10).
 
 Internal variability of R seen realizations is taken as R / (R - 1) times their variance about m, and a new one differs
 from m by (1 + 1 / R) of it.
