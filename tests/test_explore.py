@@ -82,7 +82,8 @@ def test_anchor_explorer_answers_every_control():
     z = np.random.default_rng(0).normal(size=(3, 20, 3))
     codes = {(0.0, 4): z, (1.0, 4): z / 2, (1.0, 8): z / 3}
     told = {key: f"setting {key}" for key in codes}
-    box = explore.anchor_explorer(codes, {4: np.arange(4), 8: np.arange(8)}, np.linspace(-80, 80, 20), list("abc"), told)
+    anchors, latitude = {4: np.arange(4), 8: np.arange(8)}, np.linspace(-80, 80, 20)
+    box = explore.anchor_explorer(codes, anchors, latitude, list("abc"), told)
     assert moved(box) == [True] * 4
 
 

@@ -104,3 +104,21 @@ def test_curves_and_bars_show_mean_and_spread():
 
 def test_every_color_table_exists():
     assert all(plots.colors(kind).N for kind in plots.COLORS)
+
+
+def test_places_panel_fills_the_first_and_colors_by_place():
+    ax = Figure().subplots()
+    z = np.random.default_rng(0).normal(size=(4, 5, 3))
+    plots.places_panel(ax, z, filled=2)
+    assert [line.get_marker() for line in ax.lines] == list("oosss")
+    np.testing.assert_allclose(ax.lines[3].get_xdata(), z[:, 3, 0])
+    assert ax.lines[0].get_color() == ax.lines[2].get_color() != ax.lines[1].get_color()
+    assert ax.lines[2].get_markerfacecolor() == "none"
+
+
+def test_several_places_are_marked_at_once():
+    ax = Figure().subplots()
+    plots.mark(ax, np.array([10.0, 350.0]), np.array([0.0, 60.0]))
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [0, 60])
+    plots.mark(ax, 5.0, 5.0)
+    assert len(ax.lines[1].get_xdata()) == 1
