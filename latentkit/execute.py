@@ -22,6 +22,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
+from latentkit.atomic import replacing
 from latentkit.catalog import Notebook
 
 CELL_SECONDS = {"quick": 600, "teaching": 1800}  # a cell that takes longer is stopped; size paper has no limit
@@ -186,9 +187,8 @@ def store(copy: Path, notebook: Path) -> None:
         for output in cell.get("outputs", ()):
             if WIDGET in output.get("data", {}):
                 output["data"] = {"text/plain": "(an explorer: run the notebook to use it)"}
-    part = notebook.with_name(notebook.name + ".part")
-    nbformat.write(nb, part)
-    os.replace(part, notebook)
+    with replacing(notebook) as part:
+        nbformat.write(nb, part)
 
 
 def temporary_run(notebook: Notebook, parameters: dict, **options) -> tuple[Outcome, dict[str, bytes]]:

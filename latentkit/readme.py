@@ -1,9 +1,9 @@
 """Write the README's table of claims from the json beside each figure: `python -m latentkit.readme`."""
 
-import os
 from pathlib import Path
 
 from latentkit import catalog, provenance
+from latentkit.atomic import replacing
 from latentkit.record import ours
 
 BEGIN, END = "<!-- claims -->", "<!-- /claims -->"
@@ -32,9 +32,8 @@ def update(path: Path, table: str) -> bool:
     new = f"{before}{BEGIN}\n{table}\n{END}{after}"
     if new == text:
         return False
-    part = path.with_name(path.name + ".part")
-    part.write_text(new, encoding="utf-8")
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(new, encoding="utf-8")
     return True
 
 

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from latentkit import provenance
+from latentkit.atomic import replacing
 
 VERDICTS = ("held", "not held", "not tested")
 PACKAGES = ("latentkit", "numpy", "torch", "xarray", "matplotlib")
@@ -124,13 +125,11 @@ class Run:
                 raise ValueError(f"format {kind!r} of {figure}; expected 'png' or 'pdf'")
         if not caption.strip():
             raise ValueError(f"{figure} has no caption; say in a sentence what it shows")
-        self.folder.mkdir(parents=True, exist_ok=True)
         # A fixed creator keeps the bytes of two equal runs equal.
         for kind in dict.fromkeys(("png", *formats)):
-            part = self.folder / f"{figure}.{kind}.part"
             extra = {"Software": "latentkit"} if kind == "png" else {"Creator": "latentkit", "CreationDate": None}
-            fig.savefig(part, format=kind, dpi=200, bbox_inches="tight", metadata=extra)
-            os.replace(part, self.folder / f"{figure}.{kind}")
+            with replacing(self.folder / f"{figure}.{kind}") as part:
+                fig.savefig(part, format=kind, dpi=200, bbox_inches="tight", metadata=extra)
         self._records[figure] = {"figure": figure, "caption": " ".join(caption.split()), **self._provenance()}
         self._write(figure)
 
@@ -167,9 +166,8 @@ class Run:
             "claims": self.claims.get(figure, []),
             "scores": self.scores.get(figure, {}),
         }
-        part = self.folder / f"{figure}.json.part"
-        part.write_text(json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(part, self.folder / f"{figure}.json")
+        with replacing(self.folder / f"{figure}.json") as part:
+            part.write_text(json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def describe(claim: dict) -> str:

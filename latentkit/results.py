@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from latentkit import provenance, tables
+from latentkit.atomic import replacing
 from latentkit.catalog import BadRequest, Notebook
 from latentkit.grid import Point, cell, named
 
@@ -68,10 +69,8 @@ class Table:
         columns = list(dict.fromkeys(column for row in rows for column in row))
         last = ("error", "copy")
         frame = pd.DataFrame(rows, columns=[c for c in columns if c not in last] + list(last))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(self.path.name + ".part")
-        frame.to_csv(part, index=False) if self.path.suffix == ".csv" else frame.to_parquet(part, index=False)
-        os.replace(part, self.path)
+        with replacing(self.path) as part:
+            frame.to_csv(part, index=False) if self.path.suffix == ".csv" else frame.to_parquet(part, index=False)
         self._describe(self.path)
 
     def gather(self, name: str) -> str:
@@ -157,7 +156,5 @@ def _portable(label: dict) -> dict:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_bytes(content)

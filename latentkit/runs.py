@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from latentkit import archive_command, catalog, provenance
+from latentkit.atomic import replacing
 from latentkit.catalog import BadRequest, Notebook
 from latentkit.progress import Progress
 
@@ -196,9 +197,28 @@ def sweep(
 
 
 @app.command()
-def weights(notebook: Which, timeout: Timeout = None) -> None:
-    """(maintainers) Train a notebook's models again at teaching and ship their weights in the archive."""
-    nb = catalog.find(notebook)
+def train(
+    which: Annotated[
+        str, typer.Argument(metavar="PAPER|NOTEBOOK", help='"lccvae" for all of a paper, or "12" for one')
+    ],
+    timeout: Timeout = None,
+) -> None:
+    """(maintainers) Train a notebook's models again at teaching and ship their weights in the archive.
+
+    Of a paper, the notebooks that have shipped weights are trained again, one after the other.
+    """
+    from latentkit.sources import archive
+
+    owners = {entry["notebook"] for entry in archive.manifest()["weights"].values()}
+    paper = [nb for nb in catalog.notebooks() if nb.paper == which]
+    if paper and not any(nb.name in owners for nb in paper):
+        raise BadRequest(f"no notebook of {which} has shipped weights; name the notebook that is to make some")
+    for nb in [nb for nb in paper if nb.name in owners] or [catalog.find(which)]:
+        _ship(nb, timeout)
+
+
+def _ship(nb: Notebook, timeout: float | None) -> None:
+    """Run one notebook such that it trains, and put the weights that it keeps into the archive."""
     values = catalog.settle(nb, {"RETRAIN": "True", "SIZE": "teaching"})
     from latentkit.execute import execute
     from latentkit.sources import archive
@@ -223,11 +243,10 @@ def weights(notebook: Which, timeout: Timeout = None) -> None:
     if not files:
         raise BadRequest(f"{nb.name} trained nothing that it keeps; only notebooks with shipped weights can do this")
     shipped = archive.folder() / "weights"
-    shipped.mkdir(exist_ok=True)
     for file in files:
         target = shipped / file.name
-        shutil.copyfile(file, target.with_name(target.name + ".part"))
-        os.replace(target.with_name(target.name + ".part"), target)
+        with replacing(target) as part:
+            shutil.copyfile(file, part)
         archive.register_weights(target, notebook=nb.name, seconds=round(outcome.seconds))
         print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB")
 

@@ -133,13 +133,12 @@ def distance_correlation(
     count = len(bins) - 1
     total, mass = np.zeros((len(table), count)), np.zeros(count)
     for i in range(0, len(unit), 512):  # blocks of rows keep the square of all places out of memory
-        chord = np.sqrt(np.maximum(2 - 2 * unit[i : i + 512] @ unit.T, 0))
+        chord = np.sqrt(np.maximum(2 - 2 * unit[i : i + 512] @ unit[i:].T, 0))
         place = np.minimum((2 * np.arcsin(np.minimum(chord / 2, 1)) * EARTH / step).astype(int), count - 1).ravel()
-        pair = np.outer(w[used][i : i + 512], w[used])
-        pair[np.arange(len(pair)), np.arange(i, i + len(pair))] = 0  # no place with itself
+        pair = np.triu(np.outer(w[used][i : i + 512], w[used][i:]), 1)  # each pair once, no place with itself
         mass += np.bincount(place, pair.ravel(), count)
         for one, values in zip(total, table, strict=True):
-            one += np.bincount(place, (pair * (values[:, i : i + 512].T @ values)).ravel(), count)
+            one += np.bincount(place, (pair * (values[:, i : i + 512].T @ values[:, i:])).ravel(), count)
     with np.errstate(invalid="ignore"):
         result = np.where(mass > 0, total / mass, np.nan)
     coords = {"distance": ("distance", (bins[1:] + bins[:-1]) / 2, {"units": "km"})}

@@ -8,11 +8,11 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import re
 from pathlib import Path
 
 from latentkit import provenance
+from latentkit.atomic import replacing
 from latentkit.record import Run
 
 
@@ -49,12 +49,10 @@ def keep(run: Run, frame, name: str) -> None:
         told = ", ".join(f"{type(value).__name__} in {column}" for column, value in odd.items())
         raise ValueError(f"table {name} holds {told}; expected numbers and text: convert them first")
     depends = {"preset": dataclasses.asdict(run.preset), "data": run.data, "overrides": run.overrides, "seed": run.seed}
-    run.folder.mkdir(parents=True, exist_ok=True)
     texts = {content: frame.to_csv(index=False, lineterminator="\n"), about: json.dumps(depends, indent=1) + "\n"}
     for path, text in texts.items():
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(text.encode())
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_bytes(text.encode())
 
 
 def gathered(run: Run, name: str, keys: list[str]):

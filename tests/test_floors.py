@@ -14,6 +14,7 @@ HOUSE = {
     "": (0, set()),
     "presets": (0, set()),
     "provenance": (0, set()),
+    "atomic": (0, set()),
     "record": (0, {"numpy", "torch"}),
     "layout": (0, {"numpy", "xarray"}),
     "fields": (0, {"numpy", "xarray", "torch"}),

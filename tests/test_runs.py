@@ -215,5 +215,13 @@ def test_the_archive_command_needs_one_length(project):
 def test_the_command_is_installed():
     done = subprocess.run([sys.executable, "-m", "latentkit.runs", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
-    for name in ("list", "run", "figures", "sweep", "weights", "archive"):
+    for name in ("list", "run", "figures", "sweep", "train", "archive"):
         assert name in done.stdout
+
+
+@pytest.mark.parametrize(
+    "which, told", [("start", "no notebook of start has shipped weights"), ("0", "trained nothing")]
+)
+def test_training_what_keeps_no_weights_is_refused(project, which, told):
+    rc, _, err = answer(project, "train", which)
+    assert rc == 2 and told in err

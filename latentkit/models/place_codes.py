@@ -25,6 +25,8 @@ from torch import Generator, Tensor
 from latentkit import sphere
 from latentkit.models import interpolation
 
+BLOCK = 256  # rows of a covariance made at a time: what makes them takes ten times their memory
+
 
 class PlaceCodes:
     """Hold codes of places z (n, k), the mean of the seen realizations (n, t) and the residual's covariance (n, n).
@@ -51,8 +53,9 @@ class PlaceCodes:
         times = axes.mT @ table  # (k, r t)
         self.z = axes * times.norm(dim=1)  # (n, k)
         residual = table - axes @ times
-        near = taper(sphere.distance(x.double(), x.double()), reach)
-        self.residual = (table @ table.mT - self.z @ self.z.mT) * near
+        self.residual = table @ table.mT - self.z @ self.z.mT
+        for rows in torch.arange(n).split(BLOCK):
+            self.residual[rows] *= taper(sphere.distance(x[rows].double(), x.double()), reach)
         courses = torch.cat([times, residual]).reshape(size + n, r, t)
         power = courses.square().sum((1, 2))
         lagged = (courses[..., 1:] * courses[..., :-1]).sum((1, 2)) * t / (t - 1)

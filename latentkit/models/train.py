@@ -20,6 +20,8 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
+from latentkit.atomic import replacing
+
 
 class DivergedError(RuntimeError):
     """Say that a loss or gradient was not finite, at which step, and which parts were."""
@@ -114,7 +116,7 @@ def fit(
     home = next(model.parameters()).device
     device = device or ("cuda" if torch.cuda.is_available() else home)
     model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     rise = max(1, round(warmup * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -189,11 +191,8 @@ def _keep(path, model, optimizer, schedule, recipe, history, step, sums) -> None
         "step": step,
         "sums": sums,
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    with replacing(Path(path)) as part:
+        torch.save(state, part)
 
 
 def _resume(path, model, optimizer, schedule, recipe) -> tuple[History, int, dict]:

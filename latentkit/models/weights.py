@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from latentkit import provenance
+from latentkit.atomic import replacing
 from latentkit.models.train import History
 
 
@@ -46,11 +47,9 @@ def save(model: nn.Module, path: Path, identity: dict, history: History, *, half
     state = {k: v.half() if half and v.is_floating_point() else v for k, v in model.state_dict().items()}
     tensors = {f"model/{k}": v.detach().cpu().contiguous() for k, v in state.items()}
     tensors |= {f"history/{k}": torch.from_numpy(v) for k, v in history.values.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     about = {"identity": json.dumps(identity), "every": str(history.every), "seconds": f"{history.seconds:.1f}"}
-    save_file(tensors, part, about)
-    os.replace(part, path)
+    with replacing(path) as part:
+        save_file(tensors, part, about)
 
 
 def load(model: nn.Module, path: Path, identity: dict) -> History:

@@ -14,8 +14,9 @@ standardized. Over oceans tas follows the prescribed sea-surface temperature, so
 
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from latentkit.atomic import replacing
 
 FOLDER = Path(__file__).resolve().parents[1] / "archive"
 EXPECTED = {"monthly.nc", "winter_days.nc", "column_days.nc", "check_days.nc", "fixed.nc", "coastline_110m.json"}
@@ -178,9 +179,8 @@ def register_weights(path: Path | str, *, notebook: str, seconds: float, **more)
     if total > MOST_WEIGHTS:
         raise ValueError(f"with {path.name} the weights take {total:,} bytes; the archive holds at most "
                          f"{MOST_WEIGHTS:,}: ship fewer or smaller ones")
-    part = folder() / "manifest.json.part"
-    part.write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, folder() / "manifest.json")
+    with replacing(folder() / "manifest.json") as part:
+        part.write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return entry
 
 

@@ -17,7 +17,6 @@ import os
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -25,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+
+from latentkit.atomic import replacing
 
 PIECE = 30  # days
 SPINUP_ENDS = np.datetime64("1979-01-01")
@@ -196,14 +197,6 @@ def _save(path: Path, arrays: dict) -> None:
         np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
-
-
-@contextmanager
-def replacing(path: Path):
-    """Give a path beside `path` to write to, and put it in the place of `path` if nothing went wrong."""
-    part = path.with_name(path.name + ".part")
-    yield part
-    os.replace(part, path)
 
 
 def _bytes_of(plan: Plan) -> int:

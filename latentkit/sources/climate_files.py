@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from latentkit.sources.climate_build import SPINUP_ENDS, SURFACE, Plan, folder, replacing, series, start_date
+from latentkit.atomic import replacing
+from latentkit.sources.climate_build import SPINUP_ENDS, SURFACE, Plan, folder, series, start_date
 from latentkit.sources.variables import VARIABLES
 
 PACKING = {  # variable: step and offset of its 16-bit integers
