@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import re
 from pathlib import Path
 
@@ -82,9 +83,9 @@ def compare(stored, own, keys: list[str]) -> tuple[dict[str, float], int]:
 
     stored, own: pandas.DataFrame (`gathered`, and what was given to `keep`); keys: the columns that identify a row.
 
-    Returns, for each further column of `own`, the largest |a - b| / max(|a|, |b|) of all rows in common (0 where both
-    are missing or equal, infinite where one is missing or texts differ), and how many rows these are. With no row in
-    common that is ({}, 0).
+    Returns, for each further column of `own`, the largest |a - b| of all rows in common over the largest |a| among them
+    (0 where both are missing or equal, infinite where one is missing or texts differ), and how many rows these are:
+    relative to the column, since a correlation near 0 has no digits of its own. With no row in common it is ({}, 0).
 
     Raises ValueError where a column is missing, or the keys do not tell the rows of a table apart.
     """
@@ -100,7 +101,7 @@ def compare(stored, own, keys: list[str]) -> tuple[dict[str, float], int]:
     theirs, ours = both
     common = [key for key in ours if key in theirs]
     values = [column for column in own if column not in keys]
-    return {c: max(_difference(theirs[k][c], ours[k][c]) for k in common) for c in values if common}, len(common)
+    return {c: _apart([(theirs[k][c], ours[k][c]) for k in common]) for c in values if common}, len(common)
 
 
 def _unfit(run: Run, content: bytes, about: dict, missing: list[str]) -> str | None:
@@ -150,10 +151,11 @@ def _key(value):
         return str(value)
 
 
-def _difference(a, b) -> float:
-    a, b = _key(a), _key(b)
-    if a == b:
-        return 0.0
-    if isinstance(a, str) or isinstance(b, str) or float("inf") in (abs(a), abs(b)):
+def _apart(pairs: list[tuple]) -> float:
+    """Return the largest difference of some pairs (stored, own) over the largest stored number among them."""
+    pairs = [(_key(a), _key(b)) for a, b in pairs]
+    apart = [(a, b) for a, b in pairs if a != b]
+    size = [abs(a) for a, _ in pairs if not isinstance(a, str) and math.isfinite(a)]
+    if any(isinstance(v, str) or math.isinf(v) for pair in apart for v in pair):
         return float("inf")
-    return abs(a - b) / max(abs(a), abs(b))
+    return max((abs(a - b) for a, b in apart), default=0.0) / (max(size, default=0.0) or 1.0)

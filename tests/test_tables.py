@@ -118,7 +118,7 @@ def test_comparison_is_row_by_row():
     table = pd.DataFrame({"seed": [0, 0, 1], "way": ["a", "b", "01"], "x": [1.0, 2.0, 0.0], "y": [np.nan, 4.0, np.inf]})
     own = pd.DataFrame({"way": ["b", "a"], "seed": [0.0, 0.0], "x": [2.0, 1.1], "y": [np.nan, np.nan]})
     found, count = tables.compare(table, own, ["seed", "way"])
-    assert count == 2 and found == {"x": pytest.approx(0.1 / 1.1), "y": math.inf}
+    assert count == 2 and found == {"x": pytest.approx(0.1 / 2.0), "y": math.inf}
     alone = pd.DataFrame({"seed": [1], "way": ["01"], "x": [np.float32(0.0)], "y": [np.inf]})
     assert tables.compare(table, alone, ["seed", "way"]) == ({"x": 0.0, "y": 0.0}, 1)
     assert tables.compare(table, alone.assign(seed=9), ["seed", "way"]) == ({}, 0)
