@@ -53,7 +53,7 @@ rerun: env
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 900 $(RERUN_OF)
 	LATENTKIT_RERUN=$(RERUN) $(BIN)/pytest tests/test_notebooks.py -m verify
 
-test-browser: env ## open 00_start in JupyterLab and move its explorer (CHROMIUM names the browser)
+test-browser: env ## run notebooks in JupyterLab and move their explorers (CHROMIUM names the browser)
 	$(BIN)/pytest tests/test_browser.py -m browser -s
 
 bench: env ## time what is worth timing

@@ -1,4 +1,4 @@
-"""JupyterLab in a real browser: 00_start runs there, and its explorer answers. Only in `make test-browser`."""
+"""JupyterLab in a real browser: notebooks run there, and their explorers answer. Only in `make test-browser`."""
 
 import os
 import socket
@@ -14,6 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SCREENSHOTS = ROOT / "runs" / "browser"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+# One a kind of explorer; the others are made of the same controls.
+EXPLORERS = ["00_start", "12_lccvae_anchors", "13_lccvae_completion", "14_lccvae_ablations", "15_lccvae_sampling"]
 
 pytestmark = pytest.mark.browser
 
@@ -104,31 +107,42 @@ def page(browser):
     page.screenshot(path=SCREENSHOTS / "page.png")
 
 
-def test_the_explorer_of_the_first_notebook_answers(page, lab):
-    page.goto(f"{lab}/lab/tree/notebooks/00_start.ipynb", timeout=120_000)
+def run_all(page, lab, name: str, seconds: float):
+    """Open a notebook, run all its cells, and return the picture of its explorer."""
+    page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb", timeout=120_000)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
     # Asked to run before its kernel is there, JupyterLab opens a dialog instead.
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     image = page.locator(".jupyter-widgets.widget-image").first
-    image.wait_for(state="attached", timeout=180_000)
+    image.wait_for(state="attached", timeout=1000 * seconds)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=1000 * seconds)
     image.scroll_into_view_if_needed()
-    before = settled(page)
-    image.screenshot(path=SCREENSHOTS / "explorer_before.png")
+    return image
 
-    readout = page.locator(".widget-readout").first
-    said = readout.inner_text()
-    page.locator(".noUi-handle").first.focus()
-    for _ in range(4):
-        page.keyboard.press("ArrowRight")
-    wait_until(lambda: readout.inner_text() != said, 30, "the slider moved")
-    wait_until(lambda: page.evaluate(SHOWN, 0) != before, 60, "the picture changed with the slider")
-    slid = settled(page)
-    image.screenshot(path=SCREENSHOTS / "explorer_slider.png")
 
-    menu = page.locator(".jupyter-widgets.widget-dropdown select").first
-    menu.select_option(index=1)
-    wait_until(lambda: page.evaluate(SHOWN, 0) != slid, 60, "the picture changed with the menu")
-    settled(page)
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_every_control_of_an_explorer_changes_its_picture(page, lab, name):
+    image = run_all(page, lab, name, 400)
+    shown = settled(page)
+    image.screenshot(path=SCREENSHOTS / f"{name}_before.png")
+    readouts = page.locator(".jupyter-widgets .widget-readout")
+    for place in range(readouts.count()):
+        readout, said = readouts.nth(place), readouts.nth(place).inner_text()
+        page.locator(".noUi-handle").nth(place).focus()
+        for key in ["ArrowRight"] * 4 + ["ArrowLeft"] * 2:  # the first do nothing where the slider is at its end
+            page.keyboard.press(key)
+        wait_until(lambda: readout.inner_text() != said, 30, f"slider {place} moved")
+        wait_until(lambda: page.evaluate(SHOWN, 0) != shown, 60, f"the picture changed with slider {place}")
+        shown = settled(page)
+    menus = page.locator(".jupyter-widgets.widget-dropdown select")
+    for place in range(menus.count()):
+        menu = menus.nth(place)
+        chosen = menu.evaluate("menu => menu.selectedIndex")
+        menu.select_option(index=0 if chosen else 1)
+        wait_until(lambda: page.evaluate(SHOWN, 0) != shown, 60, f"the picture changed with menu {place}")
+        shown = settled(page)
+    assert readouts.count() + menus.count(), f"{name} has no control"
+    image.screenshot(path=SCREENSHOTS / f"{name}_after.png")
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0
