@@ -98,6 +98,12 @@ def settled(page) -> str:
     raise AssertionError("the picture keeps changing")
 
 
+def changed(page, shown: str, control: str) -> str:
+    """Return what the picture shows after it has changed and settled."""
+    wait_until(lambda: page.evaluate(SHOWN, 0) != shown, 60, f"the picture changed with {control}")
+    return settled(page)
+
+
 @pytest.fixture
 def page(browser):
     """Open a page, and keep a picture of how it looked at the end, whatever came of it."""
@@ -133,16 +139,14 @@ def test_every_control_of_an_explorer_changes_its_picture(page, lab, name):
         page.locator(".noUi-handle").nth(place).focus()
         for key in ["ArrowRight"] * 4 + ["ArrowLeft"] * 2:  # the first do nothing where the slider is at its end
             page.keyboard.press(key)
-        wait_until(lambda: readout.inner_text() != said, 30, f"slider {place} moved")
-        wait_until(lambda: page.evaluate(SHOWN, 0) != shown, 60, f"the picture changed with slider {place}")
-        shown = settled(page)
+        wait_until(lambda readout=readout, said=said: readout.inner_text() != said, 30, f"slider {place} moved")
+        shown = changed(page, shown, f"slider {place}")
     menus = page.locator(".jupyter-widgets.widget-dropdown select")
     for place in range(menus.count()):
         menu = menus.nth(place)
         chosen = menu.evaluate("menu => menu.selectedIndex")
         menu.select_option(index=0 if chosen else 1)
-        wait_until(lambda: page.evaluate(SHOWN, 0) != shown, 60, f"the picture changed with menu {place}")
-        shown = settled(page)
+        shown = changed(page, shown, f"menu {place}")
     assert readouts.count() + menus.count(), f"{name} has no control"
     image.screenshot(path=SCREENSHOTS / f"{name}_after.png")
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0

@@ -19,6 +19,7 @@ HOUSE = {
     "layout": (0, {"numpy", "xarray"}),
     "fields": (0, {"numpy", "xarray", "torch"}),
     "models": (0, set()),
+    "localization": (0, {"torch"}),
     "sphere": (0, {"numpy", "torch", "scipy"}),
     "models.nets": (0, {"torch"}),
     "models.train": (0, {"numpy", "torch", "tqdm"}),

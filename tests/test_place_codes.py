@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from latentkit import sphere
-from latentkit.models.place_codes import PlaceCodes, taper
+from latentkit.localization import taper
+from latentkit.models.place_codes import PlaceCodes
 
 RNG = torch.Generator().manual_seed(0)
 X = torch.nn.functional.normalize(torch.randn(30, 3, generator=RNG), dim=1)
@@ -68,14 +69,6 @@ def test_samples_have_the_covariance_and_persistence_of_the_seen():
 
     ours, theirs = covariance(draws, model.mean), covariance(seen, seen.mean(0))
     assert (ours - theirs).norm() < 0.15 * theirs.norm()
-
-
-def test_taper_is_a_correlation_that_ends():
-    r = torch.linspace(0, 2.5, 251, dtype=torch.double)
-    found = taper(r, 2.0)
-    assert found[0] == 1 and (found[200:] == 0).all() and (found.diff() <= 1e-12).all()
-    assert found[100].item() == pytest.approx(5 / 24)  # the two pieces meet
-    assert torch.linalg.eigvalsh(taper(sphere.distance(X.double(), X.double()), 2.0)).min() > -1e-9
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentkit import sphere
+from latentkit.localization import taper
 from latentkit.models import interpolation
 
 BLOCK = 256  # rows of a covariance made at a time: what makes them takes ten times their memory
@@ -99,15 +100,3 @@ def _axes(table: Tensor, size: int) -> Tensor:
         return torch.linalg.eigh(table @ table.mT)[1].flip(1)[:, :size]
     samples = torch.linalg.eigh(table.mT @ table)[1].flip(1)[:, :size]
     return torch.linalg.qr(table @ samples)[0]
-
-
-def taper(
-    distance: Tensor,  # any shape [rad]
-    reach: float,
-) -> Tensor:
-    """Return the correlation of Gaspari and Cohn (1999), equation 4.10: 1 at distance 0, and 0 from `reach` on."""
-    r = 2 * distance / reach
-    near = ((-r / 4 + 1 / 2) * r + 5 / 8) * r**3 - 5 / 3 * r**2 + 1
-    s = r.clamp_min(1)
-    far = ((((s / 12 - 1 / 2) * s + 5 / 8) * s + 5 / 3) * s - 5) * s + 4 - 2 / (3 * s)
-    return torch.where(r <= 1, near, torch.where(r < 2, far, torch.zeros_like(r)))
