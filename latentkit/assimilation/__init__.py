@@ -1,0 +1,1 @@
+"""Data assimilation: observations, two drivers, and one small file a method."""

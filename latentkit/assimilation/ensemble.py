@@ -1,0 +1,91 @@
+r"""What the ensemble methods share: anomalies, standardized innovations, inflation and rotation.
+
+With E (m, k) an ensemble, E = mean + X, Y (m, o) what its members predict for observations y of error std,
+
+    S = (Y - mean of Y) / std,   d = (y - mean of Y) / std                                        (1)
+
+are dimensionless. Inflation multiplies X after the analysis. Rotation multiplies it by a random orthogonal matrix that
+keeps the mean (P. Sakov and P. R. Oke 2008, Implications of the form of the ensemble transformation).
+"""
+
+import torch
+from torch import Generator, Tensor
+
+from latentkit.assimilation.observations import Observations
+
+
+def standardized(
+    Y: Tensor,  # (..., m, o)
+    obs: Observations,
+) -> tuple[Tensor, Tensor]:  # S (..., m, o), d (..., o)
+    """Return the predicted anomalies and the innovation in units of the error: equation 1.
+
+    Raises ValueError for one member, a prediction of another shape, or one that is not finite, with row and time.
+    """
+    if Y.shape[-2] < 2:
+        raise ValueError("an ensemble of one member has no covariance; take two or more, or a method with one given")
+    if Y.shape[-1] != obs.value.shape[-1]:
+        raise ValueError(f"{Y.shape[-1]} observations are predicted and {obs.value.shape[-1]} given; they must match")
+    if not Y.isfinite().all():
+        row = int((~Y.isfinite()).nonzero()[0][-1])
+        raise ValueError(f"the prediction of observation {row} at time {float(obs.time[row]):g} is not finite")
+    mean = Y.mean(-2)
+    return (Y - mean.unsqueeze(-2)) / obs.std, (obs.value - mean) / obs.std
+
+
+def symmetric_power(
+    C: Tensor,  # (..., m, m) symmetric, positive
+    *powers: float,
+) -> list[Tensor]:
+    """Return powers of a symmetric positive matrix, each from one decomposition."""
+    values, vectors = torch.linalg.eigh(C)
+    values = values.clamp_min(torch.finfo(C.dtype).tiny)
+    return [(vectors * values.pow(p).unsqueeze(-2)) @ vectors.mT for p in powers]
+
+
+def rotation(
+    m: int,
+    batch: tuple[int, ...],
+    rng: Generator,
+    like: Tensor,
+) -> Tensor:  # (*batch, m, m)
+    """Return random orthogonal matrices, uniformly distributed among those that keep the vector of ones."""
+    draws = torch.randn(*batch, m - 1, m - 1, generator=rng, dtype=like.dtype)
+    q, r = torch.linalg.qr(draws)
+    q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # so that the distribution is uniform
+    basis = torch.linalg.qr(torch.cat([torch.ones(m, 1, dtype=like.dtype), torch.eye(m, dtype=like.dtype)[:, 1:]], 1))[
+        0
+    ]
+    free = basis[:, 1:]
+    return (free @ q @ free.mT + 1 / m).to(like.device)
+
+
+def finish(
+    E: Tensor,  # (..., m, k)
+    rng: Generator,
+    *,
+    inflation: float = 1.0,
+    rotate: bool = False,
+) -> Tensor:
+    """Return the ensemble with its anomalies inflated and rotated, in that order; the mean stays."""
+    if not inflation > 0:
+        raise ValueError(f"inflation is {inflation}; expected a number above 0, such as 1.02")
+    if inflation == 1 and not rotate:
+        return E
+    mean = E.mean(-2, keepdim=True)
+    X = inflation * (E - mean)
+    if rotate:
+        X = rotation(E.shape[-2], tuple(E.shape[:-2]), rng, E) @ X
+    return mean + X
+
+
+def noise(
+    m: int,
+    obs: Observations,
+    batch: tuple[int, ...],
+    rng: Generator,
+    like: Tensor,
+) -> Tensor:  # (*batch, m, o)
+    """Return perturbations of the observations, in units of their error, of mean 0 over the members."""
+    draws = torch.randn(*batch, m, len(obs.std), generator=rng, dtype=like.dtype).to(like.device)
+    return draws - draws.mean(-2, keepdim=True)

@@ -1,0 +1,89 @@
+r"""The ensemble score filter.
+
+F. Bao, Z. Zhang and G. Zhang (2024), An ensemble score filter for tracking high-dimensional nonlinear dynamical
+systems. In pseudo-time t from 0 (data) to 1 (noise), with members x_j of the forecast,
+
+    a(t) = 1 - (1 - eps_a) t,   b2(t) = eps_b + (1 - eps_b) t                                     (1)
+    prior score  S(z, t) = -sum_j w_j (z - a x_j) / b2,   w_j ~ exp(-|z - a x_j|^2 / (2 b2))       (2)
+    posterior score  S(z, t) + (1 - t) grad log p(y | z)                                          (3)
+
+and particles that start as noise at t = 1 follow the reverse stochastic equation, by Euler's method,
+
+    dz = [f z - g2 * posterior score] dt + sqrt(g2) dW,   f = a'/a,   g2 = b2' - 2 f b2            (4)
+
+*paired* is what shipped code of Latent-EnSF and LD-EnSF does: particle j sees member j alone, w = 1. The state should
+be of order one, since the noise at t = 1 is: `scale` divides it.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from latentkit.assimilation.observations import Observations
+
+SCORES = ("mixture", "paired")
+
+
+class EnSF:
+    """Analyze by sampling from the posterior's diffusion.
+
+    observe: ensemble (..., m, k) and observations to what is seen (..., m, o), differentiable; steps: of Euler's
+    method; eps_alpha, eps_beta: of equation 1; score: one of SCORES; scale: of the state, a number or (k); relax: share
+    of the forecast's standard deviation that the analysis is brought back to, 0 for none.
+
+    Raises ValueError for another score, or settings out of range.
+    """
+
+    def __init__(
+        self,
+        observe: Callable[[Tensor, Observations], Tensor],
+        *,
+        steps: int = 100,
+        eps_alpha: float = 0.05,
+        eps_beta: float = 0.01,
+        score: str = "mixture",
+        scale: float | Tensor = 1.0,
+        relax: float = 0.0,
+    ):
+        if score not in SCORES:
+            raise ValueError(f"score is {score!r}; expected one of {SCORES}")
+        if steps < 1 or not 0 < eps_alpha < 1 or not 0 < eps_beta < 1:
+            raise ValueError(
+                f"steps {steps}, eps_alpha {eps_alpha}, eps_beta {eps_beta}; expected 1 or more, in (0, 1)"
+            )
+        self.observe, self.steps, self.eps_alpha, self.eps_beta = observe, steps, eps_alpha, eps_beta
+        self.score, self.scale, self.relax = score, scale, relax
+
+    def __call__(self, E: Tensor, Y: Tensor, obs: Observations, rng: Generator) -> Tensor:
+        """Return particles (..., m, k) of the posterior; what the members predict is not looked at."""
+        x = E / self.scale
+        z = torch.randn(*E.shape, generator=rng, dtype=E.dtype).to(E.device)
+        dt = 1 / self.steps
+        for i in range(self.steps):
+            t = 1 - i * dt
+            a, b2 = 1 - (1 - self.eps_alpha) * t, self.eps_beta + (1 - self.eps_beta) * t  # (1)
+            f = -(1 - self.eps_alpha) / a
+            g2 = (1 - self.eps_beta) - 2 * f * b2
+            S = self._prior(z, x, a, b2) + (1 - t) * self._likelihood(z, obs)  # (3)
+            draws = torch.randn(*E.shape, generator=rng, dtype=E.dtype).to(E.device)
+            z = z - dt * (f * z - g2 * S) + (g2 * dt) ** 0.5 * draws  # (4)
+        made = z * self.scale
+        if self.relax:
+            mean, spread = made.mean(-2, keepdim=True), made.std(-2, keepdim=True)
+            wanted = (1 - self.relax) * spread + self.relax * E.std(-2, keepdim=True)
+            made = mean + (made - mean) * wanted / spread.clamp_min(torch.finfo(E.dtype).tiny)
+        return made
+
+    def _prior(self, z: Tensor, x: Tensor, a: float, b2: float) -> Tensor:
+        if self.score == "paired":
+            return -(z - a * x) / b2
+        far = torch.cdist(z, a * x, compute_mode="donot_use_mm_for_euclid_dist").square()
+        w = torch.softmax(-far / (2 * b2), -1)  # (..., m, m)
+        return -(z - a * (w @ x)) / b2  # (2)
+
+    def _likelihood(self, z: Tensor, obs: Observations) -> Tensor:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_(True)
+            gap = (obs.value.unsqueeze(-2) - self.observe(z * self.scale, obs)) / obs.std
+            return torch.autograd.grad(-0.5 * gap.square().sum(), z)[0]

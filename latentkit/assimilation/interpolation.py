@@ -1,0 +1,121 @@
+r"""From fields on a grid, and states at steps in time, to arbitrary points and times.
+
+*Linear* interpolation takes the 2^d corners of the cell a point lies in; *spectral* evaluates the Fourier series of a
+periodic field, which is exact for what the grid resolves. Between two steps in time both are joined by a line. All are
+linear maps, set up once for a network and applied to any ensemble, with gradients.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from latentkit.assimilation.observations import Network, Observations
+
+
+class Linear:
+    """Interpolate fields (..., c, y, x) to points, multilinearly.
+
+    axes (d tensors): coordinates of the grid, ascending or descending; obs: Network or Observations, whose points and
+    channels are used; periods (d): of each coordinate, None where it ends. A point beyond the last grid point of an
+    axis that ends, such as a pole, takes the value there.
+
+    Raises ValueError for points with another number of coordinates, and those farther beyond the grid than one cell.
+    """
+
+    def __init__(self, axes: Sequence[Tensor], obs: Network | Observations, periods: Sequence[float | None]):
+        if obs.where.shape[1] != len(axes) or len(periods) != len(axes):
+            raise ValueError(f"points have {obs.where.shape[1]} coordinates, and there are {len(axes)} axes")
+        sides = [_bracket(a, obs.where[:, i], p, i) for i, (a, p) in enumerate(zip(axes, periods, strict=True))]
+        self.shape = tuple(len(a) for a in axes)
+        rows, weights = [], []
+        for corner in itertools.product((0, 1), repeat=len(axes)):
+            row, weight = obs.channel.clone(), torch.ones_like(obs.where[:, 0])
+            for size, side, (first, second, share) in zip(self.shape, corner, sides, strict=True):
+                row = row * size + (second if side else first)
+                weight = weight * (share if side else 1 - share)
+            rows.append(row)
+            weights.append(weight)
+        self.rows, self.weights = torch.stack(rows), torch.stack(weights)  # (2^d, o)
+
+    def __call__(self, fields: Tensor) -> Tensor:  # (..., c, y, x) -> (..., o)
+        if fields.shape[-len(self.shape) :] != self.shape:
+            raise ValueError(f"fields have shape {tuple(fields.shape)}; the grid is {self.shape}")
+        flat = fields.flatten(-len(self.shape) - 1)
+        return (flat[..., self.rows] * self.weights.to(flat)).sum(-2)
+
+
+class Spectral:
+    """Interpolate fields (..., c, y, x), periodic in both coordinates, to points by their Fourier series.
+
+    size (2): of the grid, of which the first point is the origin; obs: as for `Linear`; periods (2).
+    """
+
+    def __init__(self, size: Sequence[int], obs: Network | Observations, periods: Sequence[float]):
+        self.size, self.channel = tuple(size), obs.channel
+        waves = torch.fft.fftfreq(size[0], 1 / size[0]), torch.fft.rfftfreq(size[1], 1 / size[1])
+        angle = [2 * torch.pi * obs.where[:, i, None].double() / periods[i] * waves[i] for i in range(2)]
+        self.y = torch.polar(torch.ones_like(angle[0]), angle[0])  # (o, ky)
+        twice = torch.full((len(waves[1]),), 2.0, dtype=torch.double)
+        twice[0] = 1
+        if size[1] % 2 == 0:
+            twice[-1] = 1
+        self.x = torch.polar(twice.expand_as(angle[1]).contiguous(), angle[1])  # (o, kx)
+        if size[0] % 2 == 0:  # the shortest wave is a cosine: its sine is not seen on the grid
+            self.y[:, size[0] // 2] = self.y[:, size[0] // 2].real.to(self.y.dtype)
+
+    def __call__(self, fields: Tensor) -> Tensor:  # (..., c, y, x) -> (..., o)
+        wave = torch.fft.rfft2(fields, norm="forward")
+        along = torch.einsum("...cyx,ox->...coy", wave, self.x.to(wave))
+        series = torch.einsum("...coy,oy->...co", along, self.y.to(wave)).real
+        return series.gather(-2, self.channel.expand(*series.shape[:-2], 1, -1)).squeeze(-2)
+
+
+def in_time(
+    seen: Tensor,  # (t, ..., o) what is seen of the state at each step, at the points of all observations
+    steps: Tensor,  # (t) times of the steps, ascending
+    times: Tensor,  # (o) of the observations
+) -> Tensor:  # (..., o)
+    """Return what is seen at each observation's own time, by a line between the steps around it.
+
+    Raises ValueError for a time outside the steps.
+    """
+    outside = (times < steps[0] - 1e-9) | (times > steps[-1] + 1e-9)
+    if outside.any():
+        row = int(outside.nonzero()[0])
+        raise ValueError(
+            f"observation {row} is of time {float(times[row]):g}, outside the window {float(steps[0]):g} to "
+            f"{float(steps[-1]):g}; lengthen the trajectory or leave the observation out"
+        )
+    later = torch.searchsorted(steps, times).clamp(1, len(steps) - 1)
+    share = ((times - steps[later - 1]) / (steps[later] - steps[later - 1])).clamp(0, 1).to(seen)
+    row = torch.arange(len(times), device=seen.device)
+    return seen[later - 1, ..., row].movedim(0, -1) * (1 - share) + seen[later, ..., row].movedim(0, -1) * share
+
+
+def _bracket(axis: Tensor, points: Tensor, period: float | None, place: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the grid points on both sides of each point along an axis, and its share of the way (o) each."""
+    axis, points = axis.double(), points.double()
+    if axis[0] > axis[-1]:
+        first, second, share = _bracket(axis.flip(0), points, period, place)
+        return len(axis) - 1 - first, len(axis) - 1 - second, share
+    n = len(axis)
+    if period is not None:
+        points = axis[0] + (points - axis[0]) % period
+        second = torch.searchsorted(axis, points, right=True)
+        first = second - 1
+        end = torch.where(second < n, axis[second.clamp(max=n - 1)], axis[0] + period)
+        share = (points - axis[first]) / (end - axis[first])
+        return first, second % n, share.to(points)
+    cell = (axis[1:] - axis[:-1]).max()
+    beyond = (points < axis[0] - cell) | (points > axis[-1] + cell)
+    if beyond.any():
+        row = int(beyond.nonzero()[0])
+        raise ValueError(
+            f"observation {row} has coordinate {place} at {float(points[row]):g}, outside the grid's "
+            f"{float(axis[0]):g} to {float(axis[-1]):g}"
+        )
+    first = (torch.searchsorted(axis, points, right=True) - 1).clamp(0, n - 2)
+    share = ((points - axis[first]) / (axis[first + 1] - axis[first])).clamp(0, 1)
+    return first, first + 1, share

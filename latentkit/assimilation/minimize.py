@@ -1,0 +1,109 @@
+r"""Minimization of many costs at once: L-BFGS with a line search of its own for every row.
+
+J. Nocedal (1980), Updating quasi-Newton matrices with limited storage. Rows share nothing but the batched evaluation: a
+row that has converged, or finds no better point, stays where it is while others go on.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Minimum(NamedTuple):
+    """Hold the points found (r, n), their costs (r), and the number of evaluations of all rows together."""
+
+    point: Tensor
+    cost: Tensor
+    evaluations: int
+
+
+def lbfgs(
+    cost: Callable[[Tensor], Tensor],
+    start: Tensor,  # (r, n)
+    *,
+    iterations: int = 50,
+    memory: int = 10,
+    tolerance: float = 1e-8,
+) -> Minimum:
+    """Minimize r costs side by side, each of n numbers.
+
+    cost: points (r, n) to costs (r), row i of which depends on row i alone; iterations: at most; memory: pairs kept;
+    tolerance: a row ends where its cost falls by less than so much of itself, or its gradient is that small.
+
+    Raises ValueError where the cost is not finite at the start, with the row.
+    """
+    x = start.detach().clone()
+    f, g = _value(cost, x)
+    evaluations = 1
+    if not f.isfinite().all():
+        raise ValueError(f"the cost of row {int((~f.isfinite()).nonzero()[0])} is not finite at the start")
+    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+    active = g.abs().amax(1) > tolerance
+    for i in range(iterations):
+        if not active.any():
+            break
+        p = -_two_loops(g, pairs)
+        slope = (g * p).sum(1)
+        wrong = slope >= 0
+        p = torch.where(wrong[:, None], -g, p)
+        slope = torch.where(wrong, -g.square().sum(1), slope)
+        # The first step has no curvature to go by: it is kept to length one.
+        size = torch.where(active, (1 / g.norm(dim=1)).clamp(max=1.0) if i == 0 else torch.ones_like(f), 0.0)
+        waiting = active.clone()
+        new_x, new_f, new_g = x.clone(), f.clone(), g.clone()
+        for _ in range(25):
+            trial = torch.where(waiting[:, None], x + size[:, None] * p, new_x)
+            value, gradient = _value(cost, trial)
+            evaluations += 1
+            good = waiting & value.isfinite() & (value <= f + 1e-4 * size * slope)
+            new_x, new_f, new_g = (
+                torch.where(good[:, None], trial, new_x),
+                torch.where(good, value, new_f),
+                torch.where(good[:, None], gradient, new_g),
+            )
+            waiting = waiting & ~good
+            if not waiting.any():
+                break
+            # The minimum of the parabola through what is known, within bounds.
+            curve = (value - f - size * slope).clamp_min(torch.finfo(f.dtype).tiny)
+            best = -0.5 * slope * size.square() / curve
+            best = torch.where(value.isfinite(), best, size / 10)
+            size = torch.where(waiting, torch.minimum(torch.maximum(best, size / 10), size / 2), size)
+        s, y = new_x - x, new_g - g
+        sy = (s * y).sum(1)
+        useful = sy > 1e-10 * s.norm(dim=1) * y.norm(dim=1)
+        # A row without a useful pair gets one that changes nothing.
+        rho = torch.where(useful, 1 / torch.where(useful, sy, torch.ones_like(sy)), torch.zeros_like(sy))
+        pairs = [*pairs[-(memory - 1) :], (s, y, rho)] if memory > 1 else [(s, y, rho)]
+        gained = f - new_f
+        active = active & ~waiting & (gained > tolerance * f.abs().clamp_min(1e-30)) & (new_g.abs().amax(1) > tolerance)
+        x, f, g = new_x, new_f, new_g
+    return Minimum(x, f, evaluations)
+
+
+def _value(cost: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        f = cost(x)
+        if f.shape != x.shape[:1]:
+            raise ValueError(f"the cost has shape {tuple(f.shape)}; expected one number a row, ({len(x)},)")
+        (g,) = torch.autograd.grad(f.sum(), x)
+    return f.detach(), g
+
+
+def _two_loops(g: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """Return the inverse Hessian's estimate times the gradient, row by row."""
+    q, alphas = g, []
+    for s, y, rho in reversed(pairs):
+        alpha = rho * (s * q).sum(1)
+        q = q - alpha[:, None] * y
+        alphas.append(alpha)
+    scale = torch.ones_like(g[:, 0])
+    for s, y, rho in pairs:  # of the latest useful pair of each row
+        scale = torch.where(rho > 0, (s * y).sum(1) / y.square().sum(1).clamp_min(1e-300), scale)
+    q = q * scale[:, None]
+    for (s, y, rho), alpha in zip(pairs, reversed(alphas), strict=True):
+        q = q + (alpha - rho * (y * q).sum(1))[:, None] * s
+    return q

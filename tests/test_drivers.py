@@ -1,0 +1,131 @@
+"""The drivers: times and observations that do not fit, filters that diverge, and a minimizer of many rows."""
+
+import pytest
+import torch
+
+from latentkit.assimilation import drivers, enkf, envar, etkf, minimize
+from latentkit.assimilation.ensemble import finish, rotation
+from latentkit.assimilation.ensf import EnSF
+from latentkit.assimilation.gaussian import Given
+from latentkit.assimilation.observations import Observations
+
+G = torch.Generator().manual_seed(0)
+E = torch.randn(6, 3, generator=G, dtype=torch.double)
+
+
+def look(times):
+    t = torch.as_tensor(times, dtype=torch.double)
+    return Observations(t, t[:, None] * 0, t.long() * 0, t * 0, t * 0 + 1)
+
+
+def run(obs, times=(0, 1, 2), ensemble=E, analyze=etkf.etkf, forecast=lambda E, a, b: E, **more):
+    return drivers.cycle(
+        ensemble, times, obs, forecast=forecast, observe=lambda E, obs: E[..., :1].expand(*E.shape[:-1], len(obs.time)),
+        analyze=analyze, rng=torch.Generator().manual_seed(0), **more,
+    )  # fmt: skip
+
+
+def test_times_without_observations_are_forecasts_alone():
+    course = run(look([2.0, 2.0]))
+    torch.testing.assert_close(course.mean[0], E.mean(0))
+    assert course.times == [1.0, 2.0] and course.spread[1, 0] < course.spread[0, 0] and course.diverged is None
+    assert run(lambda i: None).times == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("obs", "more", "words"),
+    [
+        ([1.5], {}, "observation 0 is of time 1.5, which is none of the analysis times"),
+        ([1.0, 3.0], {}, "observation 1 is of time 3, outside the windows"),
+        ([1.0], {"times": (0, 0)}, "expected two or more, ascending"),
+        ([1.0], {"ensemble": E[0]}, "members before variables"),
+        ([1.0], {"ensemble": E[:1]}, "one member has no covariance"),
+        ([1.0], {"ensemble": torch.where(E > 1, torch.nan, E)}, r"at time 0 is not finite, first at \[\d, \d\]"),
+        ([1.0], {"analyze": lambda *a: etkf.etkf(*a, inflation=0.0)}, "inflation is 0.0"),
+        (
+            [1.0],
+            {"analyze": lambda E, Y, obs, g: etkf.etkf(E, Y[..., :0], obs, g)},
+            "0 observations are predicted and 1",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told(obs, more, words):
+    with pytest.raises(ValueError, match=words):
+        run(look(obs), **more)
+
+
+def test_a_prediction_that_is_not_finite_is_told_with_its_time():
+    analyze = lambda E, Y, obs, g: etkf.etkf(E, Y * torch.nan, obs, g)  # noqa: E731
+    with pytest.raises(ValueError, match="prediction of observation 0 at time 1 is not finite"):
+        run(look([1.0]), analyze=analyze)
+
+
+def test_a_filter_that_diverges_says_when_and_keeps_what_it_has():
+    course = run(look([1.0]), times=range(6), forecast=lambda E, a, b: E if b < 3 else E * torch.inf)
+    assert course.diverged == 3.0 and course.times == [1.0, 2.0] and course.mean.shape == (2, 3)
+    assert course.ensemble.isfinite().all()
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match="radius of localization is 0"):
+        etkf.Local(torch.ones(3, 2), 0)
+    with pytest.raises(ValueError, match="score is 'all'"):
+        EnSF(lambda E, obs: E, score="all")
+    with pytest.raises(ValueError, match="in \\(0, 1\\)"):
+        EnSF(lambda E, obs: E, eps_alpha=1.5)
+    with pytest.raises(ValueError, match="negative eigenvalue"):
+        Given(-torch.eye(2), lambda x, obs: x)
+    with pytest.raises(ValueError, match="0 outer loops"):
+        envar.envar(E, lambda X: X, look([1.0]), G, outer=0)
+    with pytest.raises(ValueError, match="modes have 2 variables"):
+        envar.envar(E, lambda X: X, look([1.0]), G, modes=(torch.ones(2, 1), torch.ones(1, 1)))
+
+
+def test_rotations_are_orthogonal_keep_the_mean_and_differ_by_run():
+    turn = rotation(7, (2,), G, E)
+    eye = torch.eye(7, dtype=torch.double).expand(2, 7, 7)
+    torch.testing.assert_close(turn @ turn.mT, eye)
+    torch.testing.assert_close(turn.sum(-1), torch.ones(2, 7, dtype=torch.double))
+    assert not torch.equal(turn[0], turn[1])
+    made = finish(E, G, inflation=1.5, rotate=True)
+    torch.testing.assert_close(made.mean(0), E.mean(0))
+    torch.testing.assert_close(torch.cov(made.mT), 2.25 * torch.cov(E.mT))
+
+
+def test_far_variables_keep_their_values_and_near_ones_move():
+    distance = torch.tensor([[0.0], [1.0], [50.0]])
+    made = etkf.Local(distance, 1.0)(E, E[:, :1], look([0.0]), G)
+    torch.testing.assert_close(made[:, 2], E[:, 2])
+    whole = etkf.etkf(E, E[:, :1], look([0.0]), G)
+    torch.testing.assert_close(made[:, 0], whole[:, 0])
+    assert (made[:, 1] - E[:, 1]).abs().max() > 1e-3 and (made[:, 1] - whole[:, 1]).abs().max() > 1e-3
+
+
+def test_a_localized_serial_filter_leaves_far_variables():
+    weights = torch.tensor([[1.0], [0.5], [0.0], [1.0]])
+    made = enkf.serial(E, E[:, :1], look([0.0]), G, weights=weights)
+    torch.testing.assert_close(made[:, 2], E[:, 2])
+
+
+def test_localized_4denvar_is_the_regression_with_the_tapered_covariance():
+    points = torch.linspace(0, 1, 3, dtype=torch.double)[:, None]
+    both = torch.cat([points, points[:1]])
+    C = torch.exp(-torch.cdist(both, both).square() * 9)
+    made = envar.envar(E, lambda X: X[:, :1], look([0.0]), G, modes=envar.localization_modes(C, 3, share=1.0))
+    P = torch.cov(E.mT) * C[:3, :3]
+    gain = P[:, :1] / (P[0, 0] + 1)
+    torch.testing.assert_close(made.mean(0), E.mean(0) - gain[:, 0] * E[:, 0].mean(), atol=1e-6, rtol=0)
+
+
+def test_many_rows_find_their_own_minima():
+    start = torch.randn(5, 2, generator=G, dtype=torch.double) * 1.5
+    rosenbrock = lambda x: (1 - x[:, 0]).square() + 100 * (x[:, 1] - x[:, 0].square()).square()  # noqa: E731
+    found = minimize.lbfgs(rosenbrock, start, iterations=300, tolerance=1e-14)
+    torch.testing.assert_close(found.point, torch.ones_like(start), atol=1e-4, rtol=0)
+    for i in range(5):
+        alone = minimize.lbfgs(rosenbrock, start[i : i + 1], iterations=300, tolerance=1e-14)
+        torch.testing.assert_close(found.point[i : i + 1], alone.point, atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="row 1 is not finite"):
+        minimize.lbfgs(lambda x: x.sum(1) * torch.tensor([1.0, torch.nan]), torch.ones(2, 3))
+    with pytest.raises(ValueError, match="one number a row"):
+        minimize.lbfgs(lambda x: x.sum(), torch.ones(2, 3))
