@@ -1,10 +1,12 @@
 """Where a run stands: the project's folder, the commit it is made from, and a key over everything it depends on."""
 
 import ast
+import dataclasses
 import functools
 import hashlib
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -73,7 +75,7 @@ def _imports_of(path: Path, changed: int) -> frozenset[str]:
 def inputs_key(notebook: str, size: str) -> str | None:
     """Return a sha256 over all that a figure of `notebook` at `size` depends on, or None for no such notebook.
 
-    Taken in: the code cells, the package files they import (presets among them), and what the archive's manifest says
+    Taken in: the code cells, the package files they import, the presets they name, and what the archive's manifest says
     of the data and of the notebook's own weights.
     """
     path = project_root() / "notebooks" / f"{notebook}.ipynb"
@@ -83,9 +85,12 @@ def inputs_key(notebook: str, size: str) -> str | None:
     digest = hashlib.sha256(f"{notebook}/{size}".encode())
     for text in cells:
         digest.update(b"\0" + text.encode())
+    named = _presets(cells, size)
     for file in package_files(cells):
+        if named and file.name == "presets.py":  # values count, not the file: another paper's are none of its business
+            continue
         digest.update(b"\0" + file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())
-    digest.update(b"\0" + json.dumps(_archive(notebook, cells), sort_keys=True).encode())
+    digest.update(b"\0" + json.dumps([named, _archive(notebook, cells)], sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -104,6 +109,16 @@ def git_state(notebook: str) -> dict:
     here = root / name
     same = stored is not None and here.is_file() and _sources(stored) == _sources(here.read_text(encoding="utf-8"))
     return {"commit": commit.strip(), "dirty": bool(changed) or not same}
+
+
+def _presets(cells: list[str], size: str) -> dict:
+    """Return the values of the presets that cells ask for by name, at a size; none where there is no such size."""
+    from latentkit import presets
+
+    slugs = set(re.findall(r'\bpreset\(\s*"(\w+)"', "\n".join(cells))) & presets.PRESETS.keys()
+    if size not in presets.SIZES:
+        return {}
+    return {slug: dataclasses.asdict(presets.preset(slug, size)) for slug in slugs}
 
 
 def _archive(notebook: str, cells: list[str]) -> list:

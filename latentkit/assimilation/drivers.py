@@ -23,8 +23,9 @@ Solve = Callable[[Tensor, Callable[[Tensor], Tensor], Observations, Generator], 
 class Course:
     """Hold how an assimilation went: means and spreads (t, ..., k) before and after each analysis, at `times` (t).
 
-    spread: standard deviation over the members, with m - 1 (0 for one member); ensemble: the last one; ensembles: all analyses, if kept;
-    diverged: the time from which on the ensemble was not finite, None where it always was. What came before stays.
+    spread: standard deviation over the members, with m - 1 (0 for one member); ensemble: the last one; ensembles: all
+    analyses, if kept; diverged: the time from which on the ensemble was not finite, None where it always was. What came
+    before stays.
     """
 
     times: list[float] = field(default_factory=list)

@@ -58,7 +58,7 @@ def serial(
     m, k = E.shape[-2:]
     mean = E.mean(-2)
     X = torch.cat([E - mean.unsqueeze(-2), S], -1)  # (..., m, k + o): observations not yet used are updated, too
-    centre = torch.cat([mean, -d], -1)  # what is left of the innovation, negative
+    center = torch.cat([mean, -d], -1)  # what is left of the innovation, negative
     for j in range(S.shape[-1]):
         s = X[..., k + j]  # (..., m)
         q = s.square().sum(-1, keepdim=True) + m - 1
@@ -66,7 +66,7 @@ def serial(
         if weights is not None:
             gain = gain * weights[:, j]
         a = 1 / (1 + ((m - 1) / q).sqrt())
-        centre = centre - gain * centre[..., k + j, None]
+        center = center - gain * center[..., k + j, None]
         X = X - (a * s).unsqueeze(-1) * gain.unsqueeze(-2)  # (2)
-    E = centre[..., :k].unsqueeze(-2) + X[..., :k]
+    E = center[..., :k].unsqueeze(-2) + X[..., :k]
     return finish(E, rng, inflation=inflation, rotate=rotate)
