@@ -18,6 +18,8 @@ HOUSE = {
     "record": (0, {"numpy", "torch"}),
     "layout": (0, {"numpy", "xarray"}),
     "fields": (0, {"numpy", "xarray", "torch"}),
+    "testbeds": (0, set()),
+    "testbeds.harmonics": (0, {"numpy", "torch"}),
     "models": (0, set()),
     "sphere": (0, {"numpy", "torch", "scipy"}),
     "models.nets": (0, {"torch"}),
