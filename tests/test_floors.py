@@ -20,6 +20,7 @@ HOUSE = {
     "fields": (0, {"numpy", "xarray", "torch"}),
     "testbeds": (0, set()),
     "testbeds.harmonics": (0, {"numpy", "torch"}),
+    "testbeds.planet": (0, {"torch"}),
     "models": (0, set()),
     "sphere": (0, {"numpy", "torch", "scipy"}),
     "models.nets": (0, {"torch"}),
