@@ -30,7 +30,6 @@ HOUSE = {
     "models.cvae": (1, {"torch"}),
     "models.tied": (1, {"torch"}),
     "models.completion": (0, {"torch"}),
-    "testbeds": (0, set()),
     "testbeds.lorenz": (0, {"torch"}),
     "assimilation": (0, set()),
     "assimilation.observations": (0, {"torch"}),

@@ -164,7 +164,7 @@ class Planet:
         Raises ValueError for states or parameters of wrong shapes, numbers that are not finite, or a width that is not
         above 0; FloatingPointError if the flow breaks down.
         """
-        return self.trajectory(state, steps, steps, time, height, width)[0]
+        return self.trajectory(state, steps, steps, time, height, width)[1]
 
     def trajectory(
         self,
@@ -175,7 +175,7 @@ class Planet:
         height: float | Tensor = 0.0,  # (m) or one number
         width: float | Tensor = 1.0,  # (m) or one number
     ) -> Tensor:  # (t, m, 3, y, x)
-        """Return the states after `every` steps, twice as many, and so on up to `steps`: the start is not among them.
+        """Return the states after 0, every, 2 every, ... steps, up to `steps`.
 
         The arguments and errors are those of `advance`; ValueError too if `every` is not a whole part of `steps`.
         """
@@ -183,7 +183,7 @@ class Planet:
             raise ValueError(f"{steps} steps, kept every {every}; expected a multiple of it, and 1 or more")
         height, width = self._checked(state, time, height, width)
         now = torch.cat([self.sphere.rotation(state[:, 1:].movedim(1, 0)), self.sphere.analyze(state[:, 0])[None]])
-        kept = []
+        kept = [state]
         for i in range(steps):
             now = self._stepped(now, time + i * self.step, height, width)
             if (i + 1) % every == 0:
