@@ -13,6 +13,8 @@ from torch import Generator, Tensor
 
 from latentkit.assimilation.observations import Observations
 
+MANY = 16  # members from which on products are faster than decompositions
+
 
 def standardized(
     Y: Tensor,  # (..., m, o)
@@ -33,14 +35,40 @@ def standardized(
     return (Y - mean.unsqueeze(-2)) / obs.std, (obs.value - mean) / obs.std
 
 
-def symmetric_power(
-    C: Tensor,  # (..., m, m) symmetric, positive
-    *powers: float,
-) -> list[Tensor]:
-    """Return powers of a symmetric positive matrix, each from one decomposition."""
+def roots(
+    S: Tensor,  # (..., m, o)
+) -> tuple[Tensor, Tensor, Tensor]:  # (..., m, m) each
+    """Return C^-1, C^-1/2 and C^1/2 (symmetric) of C = S S^T + (m - 1) I."""
+    m = S.shape[-2]
+    eye = torch.eye(m, dtype=S.dtype, device=S.device)
+    C = S @ S.mT + (m - 1) * eye
+    root = _inverse_root(C, m - 1, eye) if m >= MANY else None
+    if root is not None:
+        return root @ root, root, C @ root
     values, vectors = torch.linalg.eigh(C)
-    values = values.clamp_min(torch.finfo(C.dtype).tiny)
-    return [(vectors * values.pow(p).unsqueeze(-2)) @ vectors.mT for p in powers]
+    values = values.clamp_min(m - 1)
+    return tuple((vectors * values.pow(p).unsqueeze(-2)) @ vectors.mT for p in (-1.0, -0.5, 0.5))
+
+
+def _inverse_root(C: Tensor, least: float, eye: Tensor) -> Tensor | None:
+    """Return C^-1/2 by the coupled iteration of Newton and Schulz, or None where it has not converged in 30 steps.
+
+    least: lower bound of the eigenvalues. N. J. Higham (2008), Functions of matrices, equation 6.35. It is made of
+    products alone, which go in stacks where decompositions go one by one.
+    """
+    scale = 2 / (least + torch.linalg.matrix_norm(C, 1)[..., None, None])  # eigenvalues of scale C within (0, 2)
+    Y, Z = scale * C, eye.expand_as(C)
+    enough, last = 50 * torch.finfo(C.dtype).eps, float("inf")
+    for _ in range(30):
+        product = Z @ Y
+        off = float((product - eye).abs().amax())
+        if off < enough or (off < 1e3 * enough and off >= last):
+            return Z * scale.sqrt()
+        if not off < float("inf"):
+            return None
+        half, last = 1.5 * eye - 0.5 * product, off
+        Y, Z = Y @ half, half @ Z
+    return None
 
 
 def rotation(

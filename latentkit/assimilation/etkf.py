@@ -16,7 +16,7 @@ axes of the ensemble, are solved as one stack.
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.ensemble import finish, standardized, symmetric_power
+from latentkit.assimilation.ensemble import finish, roots, standardized
 from latentkit.assimilation.observations import Observations
 from latentkit.localization import RADII, taper
 
@@ -26,11 +26,9 @@ def transform(
     d: Tensor,  # (..., o)
 ) -> Tensor:  # (..., m, m)
     """Return w + W of equation 2: row i makes member i from the anomalies."""
-    m = S.shape[-2]
-    eye = torch.eye(m, dtype=S.dtype, device=S.device)
-    inverse, root = symmetric_power(S @ S.mT + (m - 1) * eye, -1.0, -0.5)  # (1)
+    inverse, root, _ = roots(S)  # (1)
     w = (inverse @ (S @ d.unsqueeze(-1))).mT  # (..., 1, m)
-    return w + (m - 1) ** 0.5 * root  # (2)
+    return w + (S.shape[-2] - 1) ** 0.5 * root  # (2)
 
 
 def etkf(
@@ -76,7 +74,7 @@ class Local:
         mean = E.mean(-2, keepdim=True)
         X, made = E - mean, E.clone()
         for rows, near, root in self.groups:
-            local = S[..., near].movedim(-2, -3) * root.to(S)[:, None]  # (..., r, m, l)
-            T = transform(local, d[..., near] * root.to(S))  # (..., r, m, m)
+            local = S.mT[..., near, :] * root.to(S)[..., None]  # (..., r, l, m)
+            T = transform(local.mT, d[..., near] * root.to(S))  # (..., r, m, m)
             made[..., rows] = mean[..., rows] + torch.einsum("...rij,...jr->...ir", T, X[..., rows])
         return finish(made, rng, inflation=self.inflation, rotate=self.rotate)

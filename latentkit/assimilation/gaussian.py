@@ -58,12 +58,10 @@ class Given:
         """Return H (..., o, k) and the gain (..., k, o) at states, from the last time where the network is the same."""
         if self.linear and self._known is not None and _same(self._known[0], obs):
             return self._known[1:]
-        jacobian = torch.func.jacrev(lambda one: self.observe(one, obs))
-        if self.linear:
-            H = jacobian(x.reshape(-1, x.shape[-1])[0])
-        else:
-            flat = x.reshape(-1, x.shape[-1])
-            H = torch.func.vmap(jacobian)(flat).reshape(*x.shape[:-1], -1, x.shape[-1])
+        flat = x.reshape(-1, x.shape[-1])[: 1 if self.linear else None]
+        # Rows share nothing, so the derivative of their sum holds that of each.
+        H = torch.autograd.functional.jacobian(lambda rows: self.observe(rows, obs).sum(0), flat).movedim(1, 0)
+        H = H[0] if self.linear else H.reshape(*x.shape[:-1], -1, x.shape[-1])
         cross = self.B @ H.mT
         K = torch.linalg.solve(H @ cross + torch.diag(obs.std.square()), cross.mT).mT
         if self.linear:

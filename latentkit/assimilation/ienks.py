@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.ensemble import finish, standardized, symmetric_power
+from latentkit.assimilation.ensemble import finish, roots, standardized
 from latentkit.assimilation.observations import Observations
 
 
@@ -45,8 +45,7 @@ def ienks(
     for _ in range(iterations):
         S, d = standardized(predict(mean + (w + T) @ X), obs)
         S = inverse @ S  # (1)
-        C = S @ S.mT + (m - 1) * eye
-        covariance, T, inverse = symmetric_power(C, -1.0, -0.5, 0.5)
+        covariance, T, inverse = roots(S)
         T, inverse = (m - 1) ** 0.5 * T, inverse / (m - 1) ** 0.5
         step = (covariance @ (S @ d.unsqueeze(-1) - (m - 1) * w.mT)).mT  # (2)
         w = w + step
