@@ -48,7 +48,6 @@ HOUSE = {
     "models.latent_gp": (0, {"torch", "gpytorch", "sklearn"}),
     "models.interpolation": (0, {"numpy", "torch", "sklearn"}),
     "models.place_codes": (0, {"torch"}),
-    "testbeds": (0, set()),
     "testbeds.kolmogorov": (0, {"torch"}),
     "testbeds.tsunami": (0, {"torch"}),
     "sources": (1, set()),
