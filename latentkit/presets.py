@@ -75,6 +75,21 @@ class LCCVAE:
     tried_neighbors: tuple[int, ...]  # ours: likewise k
 
 
+@dataclass(frozen=True)
+class LEVDA:
+    """Hold the settings of the LEVDA series."""
+
+    slug: str
+    size: str
+    seeds: int  # ours: twin experiments side by side, each with a truth and observations of its own
+    # Classical methods on Lorenz-96 (notebook 30), by P. N. Raanes (2018), DAPPER; numbers were published at these
+    cycles: int  # ours: analyses that are scored
+    burn_in: int  # DAPPER: analyses before them
+    # The tuning experiment of F. Bao et al. (2024), An ensemble score filter
+    score_analyses: int  # 1500 steps, observed at every tenth
+    score_steps: int  # of Euler's method
+
+
 # What a training depends on, for the identity of its weights.
 JOINT = ("variable", "coarsen", "latent_dim", "hidden", "noise", "steps", "batch", "learning_rate", "clip", "seeds")
 MEMBER = ("variable", "coarsen", "latent_dim", "noise", "clip", "seeds", "member_hidden", "member_steps",
@@ -138,6 +153,15 @@ PRESETS = {
         ensembles=((1, 3), (1, 2, 3, 4, 5, 7, 9), (1, 2, 3, 4, 5, 6, 7, 8, 9)),
         tried_dims=((2,), (2, 8), (2, 8, 16)),
         tried_neighbors=((2,), (2, 10), (2, 10)),
+    ),
+    "levda": _three(
+        LEVDA,
+        "levda",
+        seeds=(3, 4, 16),
+        cycles=(40, 1000, 4000),
+        burn_in=(20, 400, 400),
+        score_analyses=(10, 150, 150),
+        score_steps=(20, 200, 200),
     ),
 }
 
