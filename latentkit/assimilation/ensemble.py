@@ -8,6 +8,8 @@ are dimensionless. Inflation multiplies X after the analysis. Rotation multiplie
 keeps the mean (P. Sakov and P. R. Oke 2008, Implications of the form of the ensemble transformation).
 """
 
+import functools
+
 import torch
 from torch import Generator, Tensor
 
@@ -38,16 +40,17 @@ def standardized(
 def roots(
     S: Tensor,  # (..., m, o)
 ) -> tuple[Tensor, Tensor, Tensor]:  # (..., m, m) each
-    """Return C^-1, C^-1/2 and C^1/2 (symmetric) of C = S S^T + (m - 1) I."""
+    """Return C^-1, C^-1/2 (symmetric) and C = S S^T + (m - 1) I."""
     m = S.shape[-2]
     eye = torch.eye(m, dtype=S.dtype, device=S.device)
     C = S @ S.mT + (m - 1) * eye
     root = _inverse_root(C, m - 1, eye) if m >= MANY else None
     if root is not None:
-        return root @ root, root, C @ root
+        return root @ root, root, C
     values, vectors = torch.linalg.eigh(C)
     values = values.clamp_min(m - 1)
-    return tuple((vectors * values.pow(p).unsqueeze(-2)) @ vectors.mT for p in (-1.0, -0.5, 0.5))
+    inverse, root = ((vectors * values.pow(p).unsqueeze(-2)) @ vectors.mT for p in (-1.0, -0.5))
+    return inverse, root, C
 
 
 def _inverse_root(C: Tensor, least: float, eye: Tensor) -> Tensor | None:
@@ -81,11 +84,15 @@ def rotation(
     draws = torch.randn(*batch, m - 1, m - 1, generator=rng, dtype=like.dtype)
     q, r = torch.linalg.qr(draws)
     q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # so that the distribution is uniform
-    basis = torch.linalg.qr(torch.cat([torch.ones(m, 1, dtype=like.dtype), torch.eye(m, dtype=like.dtype)[:, 1:]], 1))[
-        0
-    ]
-    free = basis[:, 1:]
+    free = _free(m, like.dtype)
     return (free @ q @ free.mT + 1 / m).to(like.device)
+
+
+@functools.cache
+def _free(m: int, dtype: torch.dtype) -> Tensor:
+    """Return an orthonormal basis (m, m - 1) of what sums to 0."""
+    ones, eye = torch.ones(m, 1, dtype=dtype), torch.eye(m, dtype=dtype)
+    return torch.linalg.qr(torch.cat([ones, eye[:, 1:]], 1))[0][:, 1:]
 
 
 def finish(

@@ -45,8 +45,8 @@ def ienks(
     for _ in range(iterations):
         S, d = standardized(predict(mean + (w + T) @ X), obs)
         S = inverse @ S  # (1)
-        covariance, T, inverse = roots(S)
-        T, inverse = (m - 1) ** 0.5 * T, inverse / (m - 1) ** 0.5
+        covariance, root, C = roots(S)
+        T, inverse = (m - 1) ** 0.5 * root, C @ root / (m - 1) ** 0.5
         step = (covariance @ (S @ d.unsqueeze(-1) - (m - 1) * w.mT)).mT  # (2)
         w = w + step
         if (step.square().sum((-2, -1)) < tolerance * m).all():
