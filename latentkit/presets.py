@@ -88,6 +88,12 @@ class LEVDA:
     # The tuning experiment of F. Bao et al. (2024), An ensemble score filter
     score_analyses: int  # 1500 steps, observed at every tenth
     score_steps: int  # of Euler's method
+    # The systems of the paper's comparison (notebook 31)
+    flow_size: int  # Kolmogorov: 150
+    basin_size: int  # tsunami: 150
+    planet_size: int  # atmosphere: 256 rows
+    library: int  # trajectories that are known beforehand: 120
+    tested: int  # and those they are held against: 40
 
 
 # What a training depends on, for the identity of its weights.
@@ -162,6 +168,11 @@ PRESETS = {
         burn_in=(20, 400, 400),
         score_analyses=(10, 150, 150),
         score_steps=(20, 200, 200),
+        flow_size=(32, 64, 150),
+        basin_size=(24, 64, 150),
+        planet_size=(16, 32, 256),
+        library=(20, 120, 120),
+        tested=(6, 20, 40),
     ),
 }
 

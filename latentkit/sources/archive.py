@@ -45,17 +45,14 @@ def manifest() -> dict:
     except FileNotFoundError:
         raise DamagedFileError(f"the archive's manifest.json is missing. {_remedy('manifest.json')}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedFileError(
-            f"the archive's manifest.json is not readable: {error}. {_remedy('manifest.json')}"
-        ) from None
+        raise DamagedFileError(f"the archive's manifest.json is not readable: {error}. "
+                               f"{_remedy('manifest.json')}") from None
     for section in ("files", "weights"):
         entries = found.get(section) if isinstance(found, dict) else None
         sound = isinstance(entries, dict) and all(isinstance(e, dict) and "sha256" in e for e in entries.values())
         if not sound or (section == "files" and not EXPECTED <= entries.keys()):
-            raise DamagedFileError(
-                f"the archive's manifest.json has no sound section {section!r} (an entry of "
-                f"each file with its sha256 was expected). {_remedy('manifest.json')}"
-            )
+            raise DamagedFileError(f"the archive's manifest.json has no sound section {section!r} (an entry of "
+                                   f"each file with its sha256 was expected). {_remedy('manifest.json')}")
     return found
 
 
@@ -114,21 +111,12 @@ def open_field(variable: str, collection: str = "monthly"):
     for i, block in enumerate(packed.values):  # block by block: float64 arithmetic without a second whole array
         values[i] = np.where(block == fill, np.nan, block * scale + offset)
     canon = VARIABLES[variable]
-    attrs = {
-        "units": canon.units,
-        "long_name": canon.long_name,
-        "standard_name": canon.standard_name,
-        "cell_methods": packed.attrs.get("cell_methods", "time: mean"),
-    }
+    attrs = {"units": canon.units, "long_name": canon.long_name, "standard_name": canon.standard_name,
+             "cell_methods": packed.attrs.get("cell_methods", "time: mean")}
     if variable == "psl":
         attrs["comment"] = "reduced with a constant lapse rate: an extrapolation over high ground (orog > 1500 m)"
-    identity = {
-        "name": f"archive:{collection}",
-        "period": entry["period"],
-        "sha256": entry["sha256"],
-        "sha256_of": "contents",
-        "variable": variable,
-    }
+    identity = {"name": f"archive:{collection}", "period": entry["period"], "sha256": entry["sha256"],
+                "sha256_of": "contents", "variable": variable}
     attrs |= {"identity": json.dumps(identity), "opened": f"unpacked from 16-bit integers of step {scale:g}"}
     da = xr.DataArray(values, packed.coords, packed.dims, variable, attrs)
     if "member" not in da.dims:
@@ -189,10 +177,8 @@ def register_weights(path: Path | str, *, notebook: str, seconds: float, **more)
     index["weights"] = dict(sorted((index["weights"] | {path.stem: entry}).items()))
     total = sum(each["bytes"] for each in index["weights"].values())
     if total > MOST_WEIGHTS:
-        raise ValueError(
-            f"with {path.name} the weights take {total:,} bytes; the archive holds at most "
-            f"{MOST_WEIGHTS:,}: ship fewer or smaller ones"
-        )
+        raise ValueError(f"with {path.name} the weights take {total:,} bytes; the archive holds at most "
+                         f"{MOST_WEIGHTS:,}: ship fewer or smaller ones")
     with replacing(folder() / "manifest.json") as part:
         part.write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return entry
@@ -211,19 +197,15 @@ def _check(file: str, expected: str) -> Path:
         listed = {**manifest()["files"], **{f"weights/{k}.safetensors": v for k, v in manifest()["weights"].items()}}
         size = listed.get(file, {}).get("bytes", 0)
         how = f", {stat.st_size:,} bytes where {size:,} were expected" if size != stat.st_size else ""
-        raise DamagedFileError(
-            f"archive file {file} is damaged: sha256 {found} was found, {expected} was "
-            f"expected{how}. Nothing of it is used. {_remedy(file)}"
-        )
+        raise DamagedFileError(f"archive file {file} is damaged: sha256 {found} was found, {expected} was "
+                               f"expected{how}. Nothing of it is used. {_remedy(file)}")
     _checked[path] = state
     return path
 
 
 def _remedy(file: str) -> str:
-    return (
-        f"Restore it in a checkout with `git checkout -- latentkit/archive/{file}` (and manifest.json, should that "
-        "have been edited), or reinstall latentkit."
-    )
+    return (f"Restore it in a checkout with `git checkout -- latentkit/archive/{file}` (and manifest.json, should that "
+            "have been edited), or reinstall latentkit.")
 
 
 def _sha256(path: Path) -> str:

@@ -12,15 +12,11 @@ import xarray as xr
 from latentkit.sources.variables import parse
 
 AXES = {  # role: (names by habit, standard names)
-    "member": (
-        {"member", "number", "realization", "realisation", "ensemble", "ensemble_member", "ens", "run", "runs"},
-        {"realization"},
-    ),
+    "member": ({"member", "number", "realization", "realisation", "ensemble", "ensemble_member", "ens", "run", "runs"},
+               {"realization"}),
     "time": ({"time", "valid_time", "date", "dates"}, {"time"}),
-    "level": (
-        {"level", "levels", "lev", "plev", "isobaricinhpa", "pressure", "pressure_level", "plevel", "sigma"},
-        {"air_pressure", "atmosphere_sigma_coordinate", "atmosphere_hybrid_sigma_pressure_coordinate"},
-    ),
+    "level": ({"level", "levels", "lev", "plev", "isobaricinhpa", "pressure", "pressure_level", "plevel", "sigma"},
+              {"air_pressure", "atmosphere_sigma_coordinate", "atmosphere_hybrid_sigma_pressure_coordinate"}),
     "lat": ({"lat", "latitude"}, {"latitude"}),
     "lon": ({"lon", "longitude"}, {"longitude"}),
 }
@@ -59,19 +55,11 @@ def rename(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
         if len(dims) > 1 and role in dims:
             dims = [role, *(d for d in dims if d != role and da.sizes[d] > 1)]
         if len(dims) > 1:
-            raise SourceError(
-                f"{file}: {da.name} has two {role} axes, {dims[0]} and {dims[1]}; select one entry of "
-                f"one of them first, as by ds.isel({dims[1]}=0)"
-            )
+            raise SourceError(f"{file}: {da.name} has two {role} axes, {dims[0]} and {dims[1]}; select one entry of "
+                              f"one of them first, as by ds.isel({dims[1]}=0)")
         if not dims:  # a coordinate of that role along a dimension of another name, as valid_time along step
-            lines = [
-                c
-                for c in da.coords
-                if da[c].ndim == 1
-                and c not in da.dims
-                and is_axis(role, c, da)
-                and not any(is_axis(r, da[c].dims[0], da) for r in AXES)
-            ]
+            lines = [c for c in da.coords if da[c].ndim == 1 and c not in da.dims and is_axis(role, c, da)
+                     and not any(is_axis(r, da[c].dims[0], da) for r in AXES)]
             if lines:
                 da = da.swap_dims({da[lines[0]].dims[0]: lines[0]})
                 dims = [lines[0]]
@@ -86,20 +74,15 @@ def rename(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
         raise SourceError(
             f"{file}: {da.name} is not on a regular latitude-longitude grid: its axes are "
             f"({', '.join(f'{d} {n}' for d, n in da.sizes.items())}), with {what}. Regrid it first, for instance "
-            "`cdo remapbil,r180x90 in.nc out.nc`, or with the package xesmf"
-        )
+            "`cdo remapbil,r180x90 in.nc out.nc`, or with the package xesmf")
     for name in [d for d in da.dims if d not in AXES]:
         if da.sizes[name] > 1:
-            raise SourceError(
-                f"{file}: {da.name} has an axis {name} of length {da.sizes[name]} that is none of "
-                f"{', '.join(AXES)}; select or average first, as by ds.isel({name}=0)"
-            )
+            raise SourceError(f"{file}: {da.name} has an axis {name} of length {da.sizes[name]} that is none of "
+                              f"{', '.join(AXES)}; select or average first, as by ds.isel({name}=0)")
         da = da.squeeze(name)
     if "time" not in da.dims:
-        raise SourceError(
-            f"{file}: {da.name} has no time axis (its axes: {', '.join(map(str, da.dims))}; one named "
-            "time, valid_time or date was expected); give it one, as by ds.expand_dims(time=[...])"
-        )
+        raise SourceError(f"{file}: {da.name} has no time axis (its axes: {', '.join(map(str, da.dims))}; one named "
+                          "time, valid_time or date was expected); give it one, as by ds.expand_dims(time=[...])")
     return da
 
 
@@ -130,8 +113,7 @@ def time(da: xr.DataArray, file: str, steps: list[str]) -> tuple[xr.DataArray, f
             raise SourceError(
                 f"{file}: time cannot be read as dates (it starts {time.values[:3].tolist()}, units "
                 f"{time.attrs.get('units', 'none')!r}); units such as 'days since 1979-01-01' were expected, or whole "
-                "years, YYYYMM or YYYYMMDD; set them, as by ds['time'].attrs['units']"
-            )
+                "years, YYYYMM or YYYYMMDD; set them, as by ds['time'].attrs['units']")
     values = da.time.values
     if values.dtype.kind == "M":
         if np.isnat(values).any():
@@ -142,10 +124,8 @@ def time(da: xr.DataArray, file: str, steps: list[str]) -> tuple[xr.DataArray, f
         i = int(late[0])
         pair = f"{text(values[i])} is followed by {text(values[i + 1])}"
         if len(set(values.tolist())) < len(values):
-            raise SourceError(
-                f"{file}: time has duplicate stamps, or comes twice ({pair}); each once was expected; "
-                "keep one, as by ds.drop_duplicates('time')"
-            )
+            raise SourceError(f"{file}: time has duplicate stamps, or comes twice ({pair}); each once was expected; "
+                              "keep one, as by ds.drop_duplicates('time')")
         raise SourceError(f"{file}: time is unsorted ({pair}); sort it first, as by ds.sortby('time')")
     da.time.attrs = {"standard_name": "time", "long_name": "time"}
     gaps = np.diff(values)
@@ -186,10 +166,8 @@ def latitude(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
     lat = da.lat.values.astype(np.float64)
     slope = np.diff(lat)
     if np.abs(lat).max() > 90.01 or not (np.all(slope > 0) or np.all(slope < 0)):
-        raise SourceError(
-            f"{file}: latitudes {lat.min():g} to {lat.max():g}, starting {lat[:3].tolist()}, neither "
-            "ascend nor descend within -90 to 90 degrees; sort them first, as by ds.sortby('lat')"
-        )
+        raise SourceError(f"{file}: latitudes {lat.min():g} to {lat.max():g}, starting {lat[:3].tolist()}, neither "
+                          "ascend nor descend within -90 to 90 degrees; sort them first, as by ds.sortby('lat')")
     da = da.assign_coords(lat=lat)
     if slope.size and slope[0] < 0:
         steps.append("latitude turned to ascend")
@@ -205,10 +183,8 @@ def longitude(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
     order = np.argsort(lon, kind="stable")
     twice = np.flatnonzero(np.diff(lon[order]) < 1e-6)
     if twice.size > 1 or given.max() - given.min() > 360 + 1e-6:
-        raise SourceError(
-            f"{file}: longitudes {given.min():g} to {given.max():g} come more than once around the "
-            "globe; each once was expected"
-        )
+        raise SourceError(f"{file}: longitudes {given.min():g} to {given.max():g} come more than once around the "
+                          "globe; each once was expected")
     if twice.size:  # a cyclic column
         steps.append(f"the second column at longitude {lon[order][twice[0]]:g} left out")
         order = np.delete(order, twice[0] + 1)
@@ -217,8 +193,8 @@ def longitude(da: xr.DataArray, file: str, steps: list[str]) -> xr.DataArray:
         gaps = np.diff(lon, append=lon[0] + 360)
         widest = int(np.argmax(gaps))
         if widest < lon.size - 1 and gaps[widest] > 1.5 * np.median(gaps) and gaps[widest] > gaps[-1] + 1e-6:
-            lon = np.concatenate([lon[widest + 1 :], lon[: widest + 1] + 360])
-            order = np.concatenate([order[widest + 1 :], order[: widest + 1]])
+            lon = np.concatenate([lon[widest + 1:], lon[: widest + 1] + 360])
+            order = np.concatenate([order[widest + 1:], order[: widest + 1]])
     if given.shape != lon.shape or np.any(np.abs(given - lon) > 1e-9):
         steps.append(f"longitudes {given[0]:g} ... {given[-1]:g} taken to {lon[0]:g} ... {lon[-1]:g}")
         da = da.isel(lon=order)

@@ -74,28 +74,19 @@ def pick(data: xr.Dataset, variable: str, file: str, steps: list[str]) -> xr.Dat
                 steps.append(f"{alias} taken as {variable}")
                 return data[alias]
         named = {canon.standard_name} | ({"precipitation_flux"} if variable == "pr" else set())
-        fit = [
-            n
-            for n, v in data.data_vars.items()
-            if v.attrs.get("standard_name") in named
-            and canon.level == _on_levels(v)
-            and not re.search("maximum|minimum", v.attrs.get("cell_methods", ""))
-        ]
+        fit = [n for n, v in data.data_vars.items() if v.attrs.get("standard_name") in named
+               and canon.level == _on_levels(v) and not re.search("maximum|minimum", v.attrs.get("cell_methods", ""))]
         if len(fit) == 1:
             steps.append(f"{fit[0]} taken as {variable}, alone in having the standard_name {canon.standard_name!r}")
             return data[fit[0]]
         if fit:
-            raise SourceError(
-                f"{file}: {', '.join(map(str, fit))} all have the standard_name {canon.standard_name!r}; "
-                f"rename the one that is {variable} to {variable}"
-            )
+            raise SourceError(f"{file}: {', '.join(map(str, fit))} all have the standard_name {canon.standard_name!r}; "
+                              f"rename the one that is {variable} to {variable}")
     held = {str(n): v.attrs.get("units", "no units") for n, v in data.data_vars.items() if v.ndim > 1}
     listed = ", ".join(f"{n} [{u}]" for n, u in held.items() if not n.endswith(("_bnds", "_bounds"))) or "no field"
     known = "" if canon else f"; canonical names are {', '.join(VARIABLES)}"
-    raise SourceError(
-        f"{file}: no variable {variable!r} (the file has {listed}{nearest(variable, held)}){known}; "
-        "ask for one of these or rename it"
-    )
+    raise SourceError(f"{file}: no variable {variable!r} (the file has {listed}{nearest(variable, held)}){known}; "
+                      "ask for one of these or rename it")
 
 
 def _masked(da: xr.DataArray, steps: list[str]) -> xr.DataArray:

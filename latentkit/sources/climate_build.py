@@ -53,21 +53,15 @@ class Plan:
             if not sound and not (value is None and name in ("days", "years")):
                 raise ValueError(f"{name}={value!r}: a whole number of at least 1 was expected")
         if (self.days is None) == (self.years is None):
-            raise ValueError(
-                f"days={self.days}, years={self.years}: give the length as one of the two, days from each "
-                "run's start or years from 1979"
-            )
+            raise ValueError(f"days={self.days}, years={self.years}: give the length as one of the two, days from each "
+                             "run's start or years from 1979")
         if self.members > 37:
-            raise ValueError(
-                f"members={self.members}: the last would start on {start_date(self.members - 1)}, after "
-                "the archive's first day; ask for at most 37"
-            )
+            raise ValueError(f"members={self.members}: the last would start on {start_date(self.members - 1)}, after "
+                             "the archive's first day; ask for at most 37")
         last = self.end(self.members - 1) - 1
         if last > np.datetime64("1995-12-31"):
-            raise ValueError(
-                f"the last day would be {last}, but the forcing ends on 1995-12-31; ask for at most 17 "
-                "years, or fewer days"
-            )
+            raise ValueError(f"the last day would be {last}, but the forcing ends on 1995-12-31; ask for at most 17 "
+                             "years, or fewer days")
 
     def end(self, member: int) -> np.datetime64:
         """Return the first day after the run of a member."""
@@ -94,11 +88,9 @@ def run(out: Path, plan: Plan, stepper, progress: bool) -> None:
     if told.done == total:
         told.say(f"all {total} pieces of {PIECE} days are there already")
         return
-    told.say(
-        f"{plan.members} members, {total} pieces of {PIECE} days, {told.done} of them whole; all will take about "
-        f"{_bytes_of(plan) / 1e6:.0f} MB in {out / 'pieces'}, which may be removed once the files are written. "
-        "Compiling the model takes about a minute"
-    )
+    told.say(f"{plan.members} members, {total} pieces of {PIECE} days, {told.done} of them whole; all will take about "
+             f"{_bytes_of(plan) / 1e6:.0f} MB in {out / 'pieces'}, which may be removed once the files are written. "
+             "Compiling the model takes about a minute")
     missing = {m: range(_count(folder(out, m)), plan.pieces(m)) for m in range(plan.members)}
     if plan.processes == 1:
         for member, numbers in missing.items():
@@ -158,11 +150,9 @@ def _piece(out: Path, member: int, k: int, stepper) -> None:
     state, fields = model.advance(state, PIECE)
     for name, values in fields.items():
         if not np.isfinite(values).all():
-            raise RuntimeError(
-                f"member {member}: {name} is not finite in the {PIECE} days from "
-                f"{start_date(member) + k * PIECE}; nothing of this piece is kept, the ones before are "
-                "sound. The tried versions do not do this: hold yours against recipe.json"
-            )
+            raise RuntimeError(f"member {member}: {name} is not finite in the {PIECE} days from "
+                               f"{start_date(member) + k * PIECE}; nothing of this piece is kept, the ones before are "
+                               "sound. The tried versions do not do this: hold yours against recipe.json")
     kept = fields if member == 0 else {name: fields[name] for name in SURFACE}  # columns of one member only
     _save(home / f"{k:04d}.state.npz", state)
     _save(home / f"{k:04d}.npz", kept | {"lat": model.lat, "lon": model.lon, "level": model.level})
@@ -175,24 +165,18 @@ def _claim(out: Path, identity: dict) -> None:
     card = out / "recipe.json"
     if not card.is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ValueError(
-                f"{out} is no folder of a build (it holds no recipe.json) and is not empty; choose a new folder"
-            )
+            raise ValueError(f"{out} is no folder of a build (it holds no recipe.json) and is not empty; "
+                             "choose a new folder")
         out.mkdir(parents=True, exist_ok=True)
         with replacing(card) as part:
             part.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
         return
     found = json.loads(card.read_text(encoding="utf-8"))
-    other = [
-        f"{key}: {found.get(key)!r} there, {identity.get(key)!r} here"
-        for key in sorted(found.keys() | identity.keys())
-        if found.get(key) != identity.get(key)
-    ]
+    other = [f"{key}: {found.get(key)!r} there, {identity.get(key)!r} here"
+             for key in sorted(found.keys() | identity.keys()) if found.get(key) != identity.get(key)]
     if other:
-        raise ValueError(
-            f"{out} holds pieces of another recipe ({'; '.join(other)}); going on would mix the two: "
-            "choose a new folder, or use the versions named there"
-        )
+        raise ValueError(f"{out} holds pieces of another recipe ({'; '.join(other)}); going on would mix the two: "
+                         "choose a new folder, or use the versions named there")
 
 
 def folder(out: Path, member: int) -> Path:
@@ -242,12 +226,7 @@ class _Progress:
         now = time.monotonic()
         if self.lines and (self.done == self.total or now - self.spoke > 30):
             self.spoke = now
-            print(
-                tqdm.format_meter(
-                    self.done, self.total, now - self.began, unit="piece", initial=self.initial, ncols=100, ascii=True
-                ),
-                file=sys.stderr,
-                flush=True,
-            )
+            print(tqdm.format_meter(self.done, self.total, now - self.began, unit="piece", initial=self.initial,
+                                    ncols=100, ascii=True), file=sys.stderr, flush=True)
         if self.done == self.total:
             self.bar.close()

@@ -21,12 +21,8 @@ FILL = -32768
 AXES = {
     "member": {"standard_name": "realization"},
     "time": {"standard_name": "time", "axis": "T", "units": "days since 1979-01-01", "calendar": "standard"},
-    "level": {
-        "standard_name": "atmosphere_sigma_coordinate",
-        "long_name": "sigma at the middle of the layer",
-        "positive": "down",
-        "units": "1",
-    },
+    "level": {"standard_name": "atmosphere_sigma_coordinate", "long_name": "sigma at the middle of the layer",
+              "positive": "down", "units": "1"},
     "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
     "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
 }
@@ -60,25 +56,12 @@ def write(out: Path, plan: Plan) -> list[Path]:
     place = {"lat": lat, "lon": lon}
     here = {"member": np.arange(plan.members, dtype=np.int32)}
     return [
-        _write(
-            out / "monthly.nc",
-            "Climate ensemble, monthly means",
-            means,
-            here | {"time": firsts.astype("datetime64[D]")} | place,
-        ),
-        _write(
-            out / "winter_days.nc",
-            "Winter days (DJF) of the Northern Hemisphere, daily means",
-            winters,
-            {"member": here["member"][:some], "time": days[winter], "lat": lat[north], "lon": lon},
-        ),
-        _write(
-            out / "column_days.nc",
-            "One member, daily means: temperature on sigma levels, precipitation, outgoing long-wave radiation",
-            columns,
-            {"time": days, "level": level} | place,
-            member=0,
-        ),
+        _write(out / "monthly.nc", "Climate ensemble, monthly means", means,
+               here | {"time": firsts.astype("datetime64[D]")} | place),
+        _write(out / "winter_days.nc", "Winter days (DJF) of the Northern Hemisphere, daily means", winters,
+               {"member": here["member"][:some], "time": days[winter], "lat": lat[north], "lon": lon}),
+        _write(out / "column_days.nc", "One member, daily means: temperature on sigma levels, precipitation, outgoing "
+               "long-wave radiation", columns, {"time": days, "level": level} | place, member=0),
         _check_days(out, min(plan.members, 2), 10),
     ]
 
@@ -91,10 +74,8 @@ def pack(values: np.ndarray, name: str) -> np.ndarray:
     step, offset = PACKING[name]
     whole_steps = np.rint((values.astype(float) - offset) / step)
     if not (np.abs(whole_steps) < -FILL).all():
-        raise ValueError(
-            f"{name} from {values.min():g} to {values.max():g} does not fit 16-bit integers of step "
-            f"{step:g} around {offset:g}; such values are no weather: look at the run"
-        )
+        raise ValueError(f"{name} from {values.min():g} to {values.max():g} does not fit 16-bit integers of step "
+                         f"{step:g} around {offset:g}; such values are no weather: look at the run")
     return whole_steps.astype(np.int16)
 
 
@@ -124,19 +105,9 @@ def _write(path: Path, title: str, fields: dict, axes: dict, **attrs) -> Path:
     for name, values in fields.items():
         dims = [d for d in axes if d != "level" or values.ndim == 4]
         canon, (step, offset) = VARIABLES[name], PACKING[name]
-        data[name] = (
-            dims,
-            pack(values, name),
-            {
-                "standard_name": canon.standard_name,
-                "long_name": canon.long_name,
-                "units": canon.units,
-                "cell_methods": "time: mean",
-                "scale_factor": step,
-                "add_offset": offset,
-                "_FillValue": np.int16(FILL),
-            },
-        )
+        data[name] = dims, pack(values, name), {
+            "standard_name": canon.standard_name, "long_name": canon.long_name, "units": canon.units,
+            "cell_methods": "time: mean", "scale_factor": step, "add_offset": offset, "_FillValue": np.int16(FILL)}
         sizes = [min(chunks.get(d, n), n) for d, n in zip(dims, values.shape, strict=True)]
         data[name].encoding = {"zlib": True, "complevel": 9, "shuffle": True, "chunksizes": sizes}
     with replacing(path) as part:

@@ -131,9 +131,8 @@ class Speedy:
         try:
             found = metadata.version("jcm")
         except metadata.PackageNotFoundError:
-            raise ImportError(
-                f"the climate model needs the package jcm {VERSION}, which is not installed: {remedy}"
-            ) from None
+            raise ImportError(f"the climate model needs the package jcm {VERSION}, which is not installed: "
+                              f"{remedy}") from None
         if found != VERSION:
             raise ImportError(f"the recipe is of jcm {VERSION}, and {found} is installed: {remedy}")
         return {"recipe": RECIPE} | {name: metadata.version(name) for name in ("jcm", "dinosaur", "jax", "jaxlib")}
@@ -151,12 +150,10 @@ class Speedy:
         terrain = TerrainData.from_coords(coords, terrain_file=inputs / "t63/terrain.nc", interpolate=True)
         # the package's default physics is SPEEDY, and a sigma grid has analytic ozone
         self.model = Model(coords=coords, terrain=terrain, time_step=TIME_STEP)
-        self.forcing = ForcingData.from_dataset(
-            forcing(inputs), coords=coords, align_mode="by_date_interp", persist="hold"
-        )
-        self.lat, self.lon = (
-            np.rad2deg(np.asarray(a)) for a in (coords.horizontal.latitudes, coords.horizontal.longitudes)
-        )
+        self.forcing = ForcingData.from_dataset(forcing(inputs), coords=coords, align_mode="by_date_interp",
+                                                persist="hold")
+        self.lat, self.lon = (np.rad2deg(np.asarray(a)) for a in (coords.horizontal.latitudes,
+                                                                 coords.horizontal.longitudes))
         self.level = np.asarray(coords.vertical.centers)
         self.orography = np.asarray(terrain.orog).T
         self.tree = jax.tree_util.tree_structure(self._rest())
@@ -178,15 +175,8 @@ class Speedy:
 
         now = jax.tree_util.tree_unflatten(self.tree, [jax.numpy.asarray(state[name]) for name in sorted(state)])
         reached, means = self.model.run_from_state_with_carry(
-            now.dynamics,
-            self.forcing,
-            save_interval=1,
-            total_time=days,
-            output_averages=True,
-            initial_physics_state=now.physics,
-            initial_time=now.time,
-            initial_step=now.step,
-        )
+            now.dynamics, self.forcing, save_interval=1, total_time=days, output_averages=True,
+            initial_physics_state=now.physics, initial_time=now.time, initial_step=now.step)
         air, physics = means.dynamics, means.physics
 
         def turned(values) -> np.ndarray:  # (..., x, y) to (..., y, x)
@@ -198,9 +188,8 @@ class Speedy:
             "rlut": turned(physics["_longwave_rad"].ftop),
             "rsds": turned(physics["_shortwave_rad"].rsds),
             "ta": turned(air.temperature),
-            "psl": sea_level_pressure(
-                turned(air.normalized_surface_pressure) * 1e5, turned(air.temperature)[:, -1], self.orography
-            ),
+            "psl": sea_level_pressure(turned(air.normalized_surface_pressure) * 1e5, turned(air.temperature)[:, -1],
+                                      self.orography),
         }
         return self._pack(reached), {name: values.astype(np.float32) for name, values in fields.items()}
 
@@ -211,16 +200,8 @@ class Speedy:
         return {f"{i:03d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree_util.tree_leaves(run_state))}
 
 
-def build(
-    out: Path,
-    members: int,
-    *,
-    days: int | None = None,
-    years: int | None = None,
-    progress: bool = True,
-    processes: int = 1,
-    stepper=Speedy,
-) -> list[Path]:
+def build(out: Path, members: int, *, days: int | None = None, years: int | None = None, progress: bool = True,
+          processes: int = 1, stepper=Speedy) -> list[Path]:
     """Run the model and write the files of the archive; a build that was killed goes on from its last whole piece.
 
     out: a new or empty folder, or one of a build of this recipe (a longer build goes on from a shorter one).
@@ -256,15 +237,11 @@ class Comparison:
     why: str
 
     def __str__(self) -> str:
-        lines = [
-            f"rebuild against check_days.nc, members {', '.join(map(str, self.members))}",
-            f"{'':4}{'day':>4}{'largest':>10}{'rms':>10}{'correlation':>13}{'mean':>10}{'std ratio':>11}  units",
-        ]
+        lines = [f"rebuild against check_days.nc, members {', '.join(map(str, self.members))}",
+                 f"{'':4}{'day':>4}{'largest':>10}{'rms':>10}{'correlation':>13}{'mean':>10}{'std ratio':>11}  units"]
         for row in self.rows:
-            lines.append(
-                f"{row['variable']:4}{row['day']:4d}{row['largest']:10.2g}{row['rms']:10.2g}"
-                f"{row['correlation']:13.7f}{row['mean']:10.2g}{1 + row['std']:11.5f}  {row['units']}"
-            )
+            lines.append(f"{row['variable']:4}{row['day']:4d}{row['largest']:10.2g}{row['rms']:10.2g}"
+                         f"{row['correlation']:13.7f}{row['mean']:10.2g}{1 + row['std']:11.5f}  {row['units']}")
         return "\n".join([*lines, fill(RULE, 100), f"{self.verdict}: {self.why}"])
 
 
@@ -290,14 +267,10 @@ def compare(out: Path, check: Path | None = None) -> Comparison:
     if not a.sizes["member"] * a.sizes["day"]:
         raise ValueError(f"{ours} and {check.name} have no member or no day in common")
     weight = np.cos(np.deg2rad(b.lat.values))[:, None] * np.ones(b.lon.size)
-    rows = tuple(
-        {"variable": name, "day": int(day), "units": b[name].units}
-        | _numbers(
-            a[name].sel(day=day).values.astype(float), b[name].sel(day=day).values.astype(float), weight / weight.sum()
-        )
-        for name in ALLOWED
-        for day in b.day.values
-    )
+    rows = tuple({"variable": name, "day": int(day), "units": b[name].units}
+                 | _numbers(a[name].sel(day=day).values.astype(float), b[name].sel(day=day).values.astype(float),
+                            weight / weight.sum())
+                 for name in ALLOWED for day in b.day.values)
     return Comparison(rows, tuple(b.member.values.tolist()), *_judge(rows))
 
 
@@ -315,13 +288,8 @@ def _numbers(
         none = (std_a == 0) & (std_b == 0)  # the first day of a dry start has no rain anywhere
         correlation = np.where(none, 1, mean(a0 * b0) / (std_a * std_b))
         ratio = np.where(none, 0, std_a / std_b - 1)
-    return {
-        "largest": np.abs(gap).max(),
-        "rms": mean(gap**2).mean() ** 0.5,
-        "correlation": correlation.min(),
-        "mean": np.abs(mean(gap)).max(),
-        "std": ratio.flat[np.abs(ratio).argmax()],
-    }
+    return {"largest": np.abs(gap).max(), "rms": mean(gap**2).mean() ** 0.5, "correlation": correlation.min(),
+            "mean": np.abs(mean(gap)).max(), "std": ratio.flat[np.abs(ratio).argmax()]}
 
 
 def _judge(rows: tuple[dict, ...]) -> tuple[str, str]:
@@ -334,9 +302,7 @@ def _judge(rows: tuple[dict, ...]) -> tuple[str, str]:
         tests = [("rms", allowed.rms)] if row["day"] <= EARLY else [("mean", allowed.mean), ("std", allowed.std)]
         for key, limit in tests:
             if not abs(row[key]) <= limit:
-                return "not the recipe", (
-                    f"{row['variable']} of day {row['day']}: {key} {row[key]:.3g} where at most {limit:g} was allowed"
-                )
-    return "same runs", (
-        f"days 1 to {EARLY} agree within what another processor may change, later ones in their statistics"
-    )
+                return "not the recipe", (f"{row['variable']} of day {row['day']}: {key} {row[key]:.3g} where at most "
+                                          f"{limit:g} was allowed")
+    return "same runs", (f"days 1 to {EARLY} agree within what another processor may change, later ones in their "
+                         "statistics")

@@ -48,8 +48,7 @@ def open_field(source: str | Path, variable: str, members: bool = True) -> xr.Da
         raise SourceError(
             f"{_name(source)}: {variable} has no member axis{one} (its axes: {', '.join(map(str, da.dims))}); one "
             "named member, number, realization or ensemble was expected. Give a glob of files with one run each, or "
-            "open it with members=False where a single run will do"
-        )
+            "open it with members=False where a single run will do")
     identity = _identity(source, paths, da, variable)
     da = da.drop_vars("member") if "member" in da.coords and "member" not in da.dims else da
     da.attrs |= {"identity": json.dumps(identity), "opened": "; ".join(steps) or "nothing to change"}
@@ -61,17 +60,14 @@ def _paths(source: str) -> list[str]:
     if any(c in source for c in "*?[") and not path.exists():
         found = sorted(glob.glob(str(path), recursive=True))
         if not found:
-            raise FileNotFoundError(
-                f"{path.name}: no file matches this pattern in its folder; files were expected; "
-                "check the folder and the pattern"
-            )
+            raise FileNotFoundError(f"{path.name}: no file matches this pattern in its folder; files were expected; "
+                                    "check the folder and the pattern")
         return found
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         where = nearest(path.name, beside) if beside else " (nor is there such a folder)"
-        raise FileNotFoundError(
-            f"{path.name}: there is no such file{where}; a path or glob to NetCDF, GRIB or Zarr was expected"
-        )
+        raise FileNotFoundError(f"{path.name}: there is no such file{where}; a path or glob to NetCDF, GRIB or Zarr "
+                                "was expected")
     return [str(path)]
 
 
@@ -89,20 +85,16 @@ def _kind(path: str) -> str:
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "netcdf"
     if head.startswith(b"CDF\x05"):  # its one reader here gives zeros for what a truncated file lacks
-        raise SourceError(
-            f"{name}: found NetCDF-3 with 64-bit data (CDF-5), which cannot be checked for being whole; "
-            f"NetCDF-4 was expected: nccopy -k nc4 {name} new.nc"
-        )
+        raise SourceError(f"{name}: found NetCDF-3 with 64-bit data (CDF-5), which cannot be checked for being whole; "
+                          f"NetCDF-4 was expected: nccopy -k nc4 {name} new.nc")
     if head.startswith((b"CDF\x01", b"CDF\x02")):
         return "netcdf3"
     if head.startswith(b"GRIB"):
         _walk_grib(place, name)
         return "grib"
     what = f"a file that starts with {head!r}" if head else "an empty file"
-    raise SourceError(
-        f"{name}: found {what}; NetCDF (CDF or HDF), GRIB or a Zarr store was expected; a download that "
-        "failed leaves such a file: look into it and fetch it again"
-    )
+    raise SourceError(f"{name}: found {what}; NetCDF (CDF or HDF), GRIB or a Zarr store was expected; a download that "
+                      "failed leaves such a file: look into it and fetch it again")
 
 
 def _walk_grib(path: Path, name: str) -> None:
@@ -126,10 +118,8 @@ def _walk_grib(path: Path, name: str) -> None:
                 file.seek(at + length - 4)
                 whole = file.read(4) == b"7777"
             if not whole:
-                raise SourceError(
-                    f"{name}: GRIB message {count + 1} at byte {at:,} of {size:,} is broken or cut off; "
-                    "the file is truncated or damaged: fetch it again"
-                )
+                raise SourceError(f"{name}: GRIB message {count + 1} at byte {at:,} of {size:,} is broken or cut off; "
+                                  "the file is truncated or damaged: fetch it again")
             at, count = at + length, count + 1
 
 
@@ -177,10 +167,9 @@ def _readable(name: str, read):
         raise
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError) as error:
         said = re.sub(r"'?(/|[A-Za-z]:\\)[^\s'\"]+'?", "the file", str(error).strip() or type(error).__name__)
-        raise SourceError(
-            f"{name}: found what cannot be read ({said.splitlines()[0][:160]}); the file is truncated, "
-            "damaged or of a kind not known: fetch it again, or check that ncdump or grib_ls reads it"
-        ) from error
+        raise SourceError(f"{name}: found what cannot be read ({said.splitlines()[0][:160]}); the file is truncated, "
+                          "damaged or of a kind not known: fetch it again, or check that ncdump or grib_ls reads it"
+                          ) from error
 
 
 def _holding(datasets: list[xr.Dataset], variable: str, name: str) -> xr.Dataset:
@@ -233,9 +222,5 @@ def _identity(source: str, paths: list[str], da: xr.DataArray, variable: str) ->
     if whole and len(files) == 1:
         with files[0].open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256")
-    return found | {
-        "sha256": digest.hexdigest(),
-        "files": len(paths),
-        "bytes": total,
-        "sha256_of": "contents" if whole else "names, sizes, heads and tails",
-    }
+    return found | {"sha256": digest.hexdigest(), "files": len(paths), "bytes": total,
+                    "sha256_of": "contents" if whole else "names, sizes, heads and tails"}

@@ -22,17 +22,13 @@ def together(parts: list[tuple]) -> tuple[xr.DataArray, list[str]]:
         return da, steps
     for other, each, _, _ in parts[1:]:
         if _calendar(each) != _calendar(da):
-            raise SourceError(
-                f"{other}: its times are {_calendar(each)} ({period(each)}) and those of {name} are "
-                f"{_calendar(da)} ({period(da)}); one kind was expected; open them apart"
-            )
+            raise SourceError(f"{other}: its times are {_calendar(each)} ({period(each)}) and those of {name} are "
+                              f"{_calendar(da)} ({period(da)}); one kind was expected; open them apart")
         for axis in ("lat", "lon", "level", "member"):
             ours, theirs = axis in da.dims, axis in each.dims
             if ours != theirs or axis != "member" and ours and not _same(da[axis], each[axis]):
-                raise SourceError(
-                    f"{other}: its {axis} axis is not that of {name}; one grid was expected in all "
-                    "files; regrid them first, or open them apart"
-                )
+                raise SourceError(f"{other}: its {axis} axis is not that of {name}; one grid was expected in all "
+                                  "files; regrid them first, or open them apart")
     said = sorted({s for _, _, each, _ in parts for s in each})
     labels = [_variant(part) for part in parts]
     if all("member" in part[1].dims for part in parts) or None in labels:
@@ -53,14 +49,12 @@ def together(parts: list[tuple]) -> tuple[xr.DataArray, list[str]]:
             raise SourceError(
                 f"{group[0][0]}: its times ({period(span)}, {span.sizes['time']}) are not those of {name} "
                 f"({period(spans[0])}, {spans[0].sizes['time']}); members need the same ones; choose files of one "
-                "period, or cut them to it"
-            )
+                "period, or cut them to it")
     if "member" in spans[0].dims:
         joined = xr.concat(spans, "member", coords="minimal", compat="override", join="override")
         if np.unique(joined.member).size < joined.member.size:
-            raise SourceError(
-                f"{name} and others hold the same member numbers ({joined.member.values.tolist()}); number them apart"
-            )
+            raise SourceError(f"{name} and others hold the same member numbers ({joined.member.values.tolist()}); "
+                              "number them apart")
         return joined, [*said, f"{len(parts)} files joined along member"]
     numbers = [_number(group[0]) for group in groups]
     numbered = None not in numbers and len(set(numbers)) == len(numbers)
@@ -84,15 +78,11 @@ def _follow(group: list[tuple]) -> xr.DataArray:
     group = sorted(group, key=lambda part: part[1].time.values[0])
     for (a, one, *_), (b, two, *_) in zip(group, group[1:], strict=False):
         if two.time.values[0] <= one.time.values[-1]:
-            raise SourceError(
-                f"{b}: its times ({period(two)}) overlap those of {a} ({period(one)}), so stamps would "
-                "be duplicate or unsorted; choose files that follow one another, or of one experiment"
-            )
+            raise SourceError(f"{b}: its times ({period(two)}) overlap those of {a} ({period(one)}), so stamps would "
+                              "be duplicate or unsorted; choose files that follow one another, or of one experiment")
         if "member" in one.dims and not one.member.equals(two.member):
-            raise SourceError(
-                f"{b}: its members {two.member.values.tolist()} are not those of {a}, which it follows "
-                f"in time ({one.member.values.tolist()}); the same were expected; open them apart"
-            )
+            raise SourceError(f"{b}: its members {two.member.values.tolist()} are not those of {a}, which it follows "
+                              f"in time ({one.member.values.tolist()}); the same were expected; open them apart")
     return xr.concat([part[1] for part in group], "time", coords="minimal", compat="override", join="override")
 
 

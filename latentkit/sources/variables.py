@@ -30,108 +30,31 @@ class Variable:
 
 
 _ALL = (
-    Variable(
-        "tas",
-        "K",
-        "air_temperature",
-        "near-surface air temperature",
-        ("t2m", "2t", "TREFHT", "T2", "T2M", "tair", "2m_temperature", "tg"),
-        150,
-        350,
-    ),
+    Variable("tas", "K", "air_temperature", "near-surface air temperature",
+             ("t2m", "2t", "TREFHT", "T2", "T2M", "tair", "2m_temperature", "tg"), 150, 350),
     Variable("ts", "K", "surface_temperature", "surface temperature", ("TS", "skt", "skin_temperature"), 150, 370),
-    Variable(
-        "tos",
-        "degC",
-        "sea_surface_temperature",
-        "sea surface temperature",
-        ("sst", "SST", "sea_surface_temperature"),
-        -5,
-        45,
-    ),
-    Variable(
-        "psl",
-        "Pa",
-        "air_pressure_at_mean_sea_level",
-        "air pressure reduced to mean sea level",
-        ("msl", "slp", "PSL", "prmsl", "mslp", "mean_sea_level_pressure"),
-        70000,
-        130000,
-    ),
-    Variable(
-        "pr",
-        "mm day-1",
-        "lwe_precipitation_rate",
-        "precipitation",
-        ("tp", "precip", "PRECT", "prate", "mtpr", "avg_tprate", "rr", "precipitation", "total_precipitation"),
-        -0.5,
-        5000,
-        peak=0.02,
-    ),
-    Variable(
-        "rlut",
-        "W m-2",
-        "toa_outgoing_longwave_flux",
-        "outgoing long-wave radiation at the top of the atmosphere",
-        ("olr", "FLUT", "OLR", "ttr", "mtnlwrf", "avg_tnlwrf"),
-        -1,
-        600,
-        peak=50,
-        negative=("ttr", "mtnlwrf", "avg_tnlwrf"),
-    ),
-    Variable(
-        "rsds",
-        "W m-2",
-        "surface_downwelling_shortwave_flux_in_air",
-        "surface downwelling short-wave radiation",
-        ("ssrd", "FSDS", "msdwswrf", "avg_sdswrf"),
-        -5,
-        1500,
-        peak=1,
-    ),
-    Variable(
-        "rsdt",
-        "W m-2",
-        "toa_incoming_shortwave_flux",
-        "incoming short-wave radiation, top of the atmosphere",
-        ("SOLIN", "tisr", "mtdwswrf", "avg_tdswrf"),
-        -5,
-        1500,
-        peak=1,
-    ),
-    Variable(
-        "rsut",
-        "W m-2",
-        "toa_outgoing_shortwave_flux",
-        "outgoing short-wave radiation, top of the atmosphere",
-        ("FSUTOA",),
-        -5,
-        1500,
-        peak=1,
-    ),
-    Variable(
-        "gpp",
-        "kg m-2 s-1",
-        "gross_primary_productivity_of_biomass_expressed_as_carbon",
-        "gross primary production, as carbon",
-        ("GPP",),
-        -1e-7,
-        2e-6,
-        peak=1e-12,
-    ),
-    Variable(
-        "ta", "K", "air_temperature", "air temperature", ("t", "T", "air", "temp", "temperature"), 80, 370, level=True
-    ),
-    Variable(
-        "zg",
-        "m",
-        "geopotential_height",
-        "geopotential height",
-        ("z", "Z3", "gh", "hgt", "Z", "geopotential", "geopotential_height"),
-        -2000,
-        120000,
-        level=True,
-    ),
+    Variable("tos", "degC", "sea_surface_temperature", "sea surface temperature",
+             ("sst", "SST", "sea_surface_temperature"), -5, 45),
+    Variable("psl", "Pa", "air_pressure_at_mean_sea_level", "air pressure reduced to mean sea level",
+             ("msl", "slp", "PSL", "prmsl", "mslp", "mean_sea_level_pressure"), 70000, 130000),
+    Variable("pr", "mm day-1", "lwe_precipitation_rate", "precipitation",
+             ("tp", "precip", "PRECT", "prate", "mtpr", "avg_tprate", "rr", "precipitation", "total_precipitation"),
+             -0.5, 5000, peak=0.02),
+    Variable("rlut", "W m-2", "toa_outgoing_longwave_flux", "outgoing long-wave radiation at the top of the atmosphere",
+             ("olr", "FLUT", "OLR", "ttr", "mtnlwrf", "avg_tnlwrf"), -1, 600, peak=50,
+             negative=("ttr", "mtnlwrf", "avg_tnlwrf")),
+    Variable("rsds", "W m-2", "surface_downwelling_shortwave_flux_in_air", "surface downwelling short-wave radiation",
+             ("ssrd", "FSDS", "msdwswrf", "avg_sdswrf"), -5, 1500, peak=1),
+    Variable("rsdt", "W m-2", "toa_incoming_shortwave_flux", "incoming short-wave radiation, top of the atmosphere",
+             ("SOLIN", "tisr", "mtdwswrf", "avg_tdswrf"), -5, 1500, peak=1),
+    Variable("rsut", "W m-2", "toa_outgoing_shortwave_flux", "outgoing short-wave radiation, top of the atmosphere",
+             ("FSUTOA",), -5, 1500, peak=1),
+    Variable("gpp", "kg m-2 s-1", "gross_primary_productivity_of_biomass_expressed_as_carbon",
+             "gross primary production, as carbon", ("GPP",), -1e-7, 2e-6, peak=1e-12),
+    Variable("ta", "K", "air_temperature", "air temperature", ("t", "T", "air", "temp", "temperature"), 80, 370,
+             level=True),
+    Variable("zg", "m", "geopotential_height", "geopotential height",
+             ("z", "Z3", "gh", "hgt", "Z", "geopotential", "geopotential_height"), -2000, 120000, level=True),
 )
 VARIABLES = {each.name: each for each in _ALL}
 
@@ -157,22 +80,8 @@ _WORDS = {  # word: (size in SI, powers); the first spelling of a line stands fo
     "1 dimensionless": (1, {}),
 }
 _SIZES = {word: value for words, value in _WORDS.items() for word in words.split()}
-_CELSIUS = {
-    "c",
-    "degc",
-    "deg_c",
-    "°c",
-    "celsius",
-    "degree_c",
-    "degrees_c",
-    "degree_celsius",
-    "degrees_celsius",
-    "deg c",
-    "degrees c",
-    "degree c",
-    "degrees celsius",
-    "degree celsius",
-}
+_CELSIUS = {"c", "degc", "deg_c", "°c", "celsius", "degree_c", "degrees_c", "degree_celsius", "degrees_celsius",
+            "deg c", "degrees c", "degree c", "degrees celsius", "degree celsius"}
 _ACCEPTED = {
     "K": "K, degC",
     "degC": "degC, K",
@@ -246,15 +155,11 @@ def implausible(low: float, high: float, canon: Variable, units: str) -> str | N
     """Return why values between low and high [canonical units] are not believed, or None where they are."""
     if low < canon.low or high > canon.high:
         hint = "; is a missing value undeclared?" if low <= -99 < canon.low else ""
-        return (
-            f"{canon.name} (units {units!r} in the file) lies between {low:.5g} and {high:.5g} {canon.units} where "
-            f"{canon.low:g} to {canon.high:g} is plausible{hint}"
-        )
+        return (f"{canon.name} (units {units!r} in the file) lies between {low:.5g} and {high:.5g} {canon.units} where "
+                f"{canon.low:g} to {canon.high:g} is plausible{hint}")
     if 0 < high < canon.peak:
-        return (
-            f"{canon.name} (units {units!r} in the file) nowhere exceeds {high:.3g} {canon.units} where at least "
-            f"{canon.peak:g} is plausible"
-        )
+        return (f"{canon.name} (units {units!r} in the file) nowhere exceeds {high:.3g} {canon.units} where at least "
+                f"{canon.peak:g} is plausible")
     return None
 
 
@@ -284,7 +189,5 @@ def _gathered(units: str, canon: Variable, step_days: float | None) -> str:
     if monthly_means:  # the spelling of ERA5, whose monthly means are means of daily totals
         return "taken as monthly means of daily totals, as in ERA5"
     every = "one time only" if step_days is None else f"steps of {step_days:.3g} days"
-    raise ValueError(
-        f"the units {units!r} are an amount, and with {every} it is not known over how long it was "
-        f"gathered: {canon.name} is wanted in {canon.units}; divide by that time first"
-    )
+    raise ValueError(f"the units {units!r} are an amount, and with {every} it is not known over how long it was "
+                     f"gathered: {canon.name} is wanted in {canon.units}; divide by that time first")
