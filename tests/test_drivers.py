@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from latentkit.assimilation import drivers, enkf, envar, etkf, minimize
+from latentkit.assimilation import drivers, enkf, envar, etkf, minimize, particle
 from latentkit.assimilation.ensemble import finish, roots, rotation
 from latentkit.assimilation.ensf import EnSF
 from latentkit.assimilation.gaussian import Given
 from latentkit.assimilation.observations import Observations
+from latentkit.testbeds.kolmogorov import Kolmogorov
 
 G = torch.Generator().manual_seed(0)
 E = torch.randn(6, 3, generator=G, dtype=torch.double)
@@ -45,7 +46,7 @@ def test_times_without_observations_are_forecasts_alone():
         (
             [1.0],
             {"analyze": lambda E, Y, obs, g: etkf.etkf(E, Y[..., :0], obs, g)},
-            "0 observations are predicted and 1",
+            r"predictions of shape \(6, 0\)",
         ),
     ],
 )
@@ -54,10 +55,49 @@ def test_what_does_not_fit_is_told(obs, more, words):
         run(look(obs), **more)
 
 
-def test_a_prediction_that_is_not_finite_is_told_with_its_time():
-    analyze = lambda E, Y, obs, g: etkf.etkf(E, Y * torch.nan, obs, g)  # noqa: E731
-    with pytest.raises(ValueError, match="prediction of observation 0 at time 1 is not finite"):
-        run(look([1.0]), analyze=analyze)
+def test_a_prediction_that_is_not_finite_ends_the_course_in_words():
+    course = run(look([1.0]), analyze=lambda E, Y, obs, g: etkf.etkf(E, Y * torch.nan, obs, g))
+    assert course.diverged == 1.0 and course.reason == "the prediction of observation 0 at time 1 is not finite"
+
+
+@pytest.mark.parametrize(
+    "analyze", [etkf.etkf, enkf.perturbed, enkf.serial, particle.bootstrap], ids=lambda f: f.__name__
+)
+@pytest.mark.parametrize(
+    ("part", "new", "words"), [("value", torch.nan, "a finite value"), ("std", 0.0, "an error above 0")]
+)
+def test_missing_values_and_singular_errors_are_told_with_their_row(analyze, part, new, words):
+    obs = look([1.0, 1.0])
+    changed = obs._replace(**{part: torch.tensor([1.0, new]).double()})
+    with pytest.raises(ValueError, match=f"observation 1 at time 1 has not {words}"):
+        analyze(E, E[:, :2], changed, G)
+    with pytest.raises(ValueError, match="observation 1 at time 1"):
+        run(changed, analyze=analyze)
+
+
+def test_a_testbed_that_breaks_down_is_a_divergence_and_the_course_stays():
+    flow = Kolmogorov(16, inner=1, step=0.5)
+    fast = flow.start(4, G, speed=100.0)
+    ahead = lambda E, a, b: flow.advance(E.unflatten(-1, (16, 16)), 20, 1e4).flatten(-2)  # noqa: E731
+    course = run(lambda i: None, times=range(40), ensemble=fast.flatten(-2), forecast=ahead)
+    assert course.diverged is not None and "not finite in members" in course.reason
+    assert len(course.times) == course.diverged - 1
+
+
+def test_a_smoother_that_diverges_returns_what_it_has():
+    course = drivers.smooth(
+        E, [0, 1, 2, 3], look([1.0, 2.0, 3.0]), solve=envar.envar, rng=G,
+        predict=lambda E, obs, a, b: E[..., :1] * (torch.inf if b == 3 else 1), forecast=lambda E, a, b: E,
+    )  # fmt: skip
+    assert course.diverged == 3.0 and course.times == [1.0, 2.0] and "prediction of observation 0" in course.reason
+
+
+@pytest.mark.parametrize("step", [0.04, 0.05, 0.1])
+def test_times_in_single_precision_are_the_analysis_times(step):
+    times = torch.arange(1, 41) * step
+    obs = Observations(times, times[:, None] * 0, times.long() * 0, times * 0, times * 0 + 1)
+    course = run(obs, times=[step * i for i in range(41)], ensemble=E.float())
+    assert len(course.times) == 40 and (course.spread[:, 0].diff() < 0).all(), "each row is used once"
 
 
 def test_a_filter_that_diverges_says_when_and_keeps_what_it_has():
@@ -79,6 +119,8 @@ def test_wrong_settings_are_named():
         envar.envar(E, lambda X: X, look([1.0]), G, outer=0)
     with pytest.raises(ValueError, match="modes have 2 variables"):
         envar.envar(E, lambda X: X, look([1.0]), G, modes=(torch.ones(2, 1), torch.ones(1, 1)))
+    with pytest.raises(ValueError, match="which no correlation has"):
+        envar.localization_modes(torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]), 3)
 
 
 def test_rotations_are_orthogonal_keep_the_mean_and_differ_by_run():
@@ -95,10 +137,32 @@ def test_rotations_are_orthogonal_keep_the_mean_and_differ_by_run():
 def test_far_variables_keep_their_values_and_near_ones_move():
     distance = torch.tensor([[0.0], [1.0], [50.0]])
     made = etkf.Local(distance, 1.0)(E, E[:, :1], look([0.0]), G)
-    torch.testing.assert_close(made[:, 2], E[:, 2])
+    wide = etkf.Local(distance, 1.0, inflation=1.1)(E, E[:, :1], look([0.0]), G)
+    for analysis in (made, wide):
+        torch.testing.assert_close(analysis[:, 2], E[:, 2])
+    assert wide[:, 0].std() > 1.05 * made[:, 0].std()
     whole = etkf.etkf(E, E[:, :1], look([0.0]), G)
     torch.testing.assert_close(made[:, 0], whole[:, 0])
     assert (made[:, 1] - E[:, 1]).abs().max() > 1e-3 and (made[:, 1] - whole[:, 1]).abs().max() > 1e-3
+
+
+def test_local_filters_know_which_network_they_are_for():
+    obs = look([0.0, 0.0])._replace(where=torch.tensor([[0.0], [2.0]]))
+    local = etkf.Local(torch.ones(3, 2), 1.0)
+    for wrong in ((torch.cat([E, E[:, :1]], 1), E[:, :2]), (E, E)):
+        with pytest.raises(ValueError, match="distances are of 3 variables and 2 observations"):
+            local(*wrong, obs if wrong[1].shape[1] == 2 else look([0.0] * 3), G)
+    with pytest.raises(ValueError, match="not finite"):
+        etkf.Local(torch.full((3, 2), torch.nan), 1.0)
+    with pytest.raises(ValueError, match="no observation is in reach"):
+        etkf.Local(torch.ones(3, 2), 1e-6)
+    places = torch.arange(3.0)[:, None]
+    moving = etkf.Local(lambda obs: (places - obs.where[:, 0]).abs(), 1.0)
+    for where in ([[0.0], [2.0]], [[1.0], [2.0]], [[1.0]]):
+        here = look([0.0] * len(where))._replace(where=torch.tensor(where))
+        Y = E[:, torch.tensor(where)[:, 0].long()]
+        fixed = etkf.Local((places - here.where[:, 0]).abs(), 1.0)(E, Y, here, G)
+        torch.testing.assert_close(moving(E, Y, here, G), fixed)
 
 
 def test_a_localized_serial_filter_leaves_far_variables():

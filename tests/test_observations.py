@@ -49,6 +49,32 @@ def test_missing_values_are_left_out_on_request():
     assert len(obs.time) == 5 and obs.value.isfinite().all()
 
 
+def test_a_time_may_have_no_observation_and_a_network_keeps_its_order():
+    none = some().rows(torch.zeros(6, dtype=torch.bool))
+    assert len(checked(none).time) == 0
+    nothing = checked(some()._replace(value=torch.full((6,), math.nan)), missing="drop")
+    assert len(nothing.time) == 0
+    network = Network(torch.tensor([2.0, 1.0]), torch.zeros(2, 1), torch.zeros(2).long())
+    assert measure(network, torch.tensor([20.0, 10.0]), 1e-9, G).value.round().tolist() == [20, 10]
+    with pytest.raises(ValueError, match="whole numbers"):
+        checked(some()._replace(channel=torch.zeros(6)))
+
+
+def test_fields_without_an_axis_of_channels_are_refused():
+    grid = [torch.arange(3.0), torch.arange(4.0)]
+    for operator in (
+        interpolation.Linear(grid, at(torch.zeros(1, 2), 1), [None, None]),
+        interpolation.Spectral((3, 4), at(torch.zeros(1, 2), 1), (3.0, 4.0)),
+    ):
+        for shape in ((3, 4), (1, 3, 4), (2, 4, 3)):
+            with pytest.raises(ValueError, match="with 2 channels or more"):
+                operator(torch.zeros(shape))
+    with pytest.raises(ValueError, match="from 0 on"):
+        interpolation.Linear(grid, at(torch.zeros(1, 2), -1), [None, None])
+    with pytest.raises(ValueError, match="two or more"):
+        interpolation.in_time(torch.zeros(1, 2, 1), torch.tensor([0.0]), torch.tensor([0.0]))
+
+
 def test_networks():
     axes, times = [torch.arange(4.0), torch.arange(6.0)], torch.tensor([1.0, 2.0])
     grid = observations.on_grid(axes, 2, times, [0, 1])

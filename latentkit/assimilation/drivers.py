@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.observations import Observations
+from latentkit.assimilation.observations import Observations, usable
+from latentkit.finite import NotFiniteError
 
 Forecast = Callable[[Tensor, float, float], Tensor]  # ensemble at the first time -> at the second
 Observe = Callable[[Tensor, Observations], Tensor]  # ensemble (..., m, k), observations of a time -> (..., m, o)
@@ -24,8 +25,8 @@ class Course:
     """Hold how an assimilation went: means and spreads (t, ..., k) before and after each analysis, at `times` (t).
 
     spread: standard deviation over the members, with m - 1 (0 for one member); ensemble: the last one; ensembles: all
-    analyses, if kept; diverged: the time from which on the ensemble was not finite, None where it always was. What came
-    before stays.
+    analyses, if kept; diverged: the time from which on the ensemble was not finite, None where it always was; reason:
+    what was not, in words. What came before stays.
     """
 
     times: list[float] = field(default_factory=list)
@@ -36,6 +37,7 @@ class Course:
     ensemble: Tensor | None = None
     ensembles: Tensor | None = None
     diverged: float | None = None
+    reason: str | None = None
 
 
 def cycle(
@@ -66,13 +68,14 @@ def cycle(
         obs = _at_times(obs, times)
     course, kept = Course(), {name: [] for name in ("forecast_mean", "forecast_spread", "mean", "spread", "ensembles")}
     for i, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True), 1):
-        background = forecast(E, start, end)
         here = obs(i)
-        analysis = background
-        if here is not None and len(here.time) and background.isfinite().all():
-            analysis = analyze(background, observe(background, here), here, rng)
-        if not analysis.isfinite().all():
-            course.diverged = end
+        try:
+            background = analysis = _finite(forecast(E, start, end), "forecast")
+            if here is not None and len(here.time):
+                usable(here)
+                analysis = _finite(analyze(background, observe(background, here), here, rng), "analysis")
+        except NotFiniteError as error:
+            course.diverged, course.reason = end, str(error)
             break
         E = analysis
         _note(kept, background, E, keep)
@@ -115,13 +118,16 @@ def smooth(
     course, kept = Course(), {name: [] for name in ("forecast_mean", "forecast_spread", "mean", "spread", "ensembles")}
     for i, (start, end) in enumerate(zip(windows[:-1], windows[1:], strict=True)):
         here, analysis = obs(i), E
-        if here is not None and len(here.time):
-            analysis = solve(E, lambda X, here=here, a=start, b=end: predict(X, here, a, b), here, rng)
-        ahead = forecast(analysis, start, end)
-        if not ahead.isfinite().all():
-            course.diverged = end
+        try:
+            if here is not None and len(here.time):
+                usable(here)
+                analysis = solve(E, lambda X, here=here, a=start, b=end: predict(X, here, a, b), here, rng)
+            ahead = _finite(forecast(_finite(analysis, "analysis"), start, end), "forecast")
+            background = _finite(forecast(E, start, end), "forecast")
+        except NotFiniteError as error:
+            course.diverged, course.reason = end, str(error)
             break
-        _note(kept, forecast(E, start, end), ahead, keep)
+        _note(kept, background, ahead, keep)
         E = ahead
         course.times.append(end)
     return _finished(course, kept, E, keep)
@@ -138,7 +144,8 @@ def _check(E: Tensor, times: list[float]) -> None:
 
 
 def _inside(obs: Observations, start: float, end: float) -> None:
-    outside = (obs.time <= start) | (obs.time > end)
+    edge = 1e-6 * max(abs(start), abs(end))  # single precision of a time is not a time outside
+    outside = (obs.time <= start) | (obs.time > end + edge)
     if outside.any():
         row = int(outside.nonzero()[0])
         raise ValueError(
@@ -149,9 +156,9 @@ def _inside(obs: Observations, start: float, end: float) -> None:
 def _at_times(obs: Observations, times: list[float]) -> Callable[[int], Observations]:
     """Return the function that gives the observations of each time, each row used once."""
     _inside(obs, times[0], times[-1])
-    grid = torch.tensor(times, dtype=torch.double)
-    place = torch.searchsorted(grid, obs.time.double() - 1e-9 * grid.abs().max())
-    between = (grid[place] - obs.time.double()).abs() > 1e-6 * grid.abs().max()
+    grid, own = torch.tensor(times, dtype=torch.double), obs.time.double().cpu()
+    place = torch.searchsorted(grid[1:] / 2 + grid[:-1] / 2, own)  # the nearest
+    between = (grid[place] - own).abs() > 1e-5 * grid.diff().min() + 1e-6 * grid.abs().max()
     if between.any():
         row = int(between.nonzero()[0])
         raise ValueError(
@@ -166,6 +173,14 @@ def _at_times(obs: Observations, times: list[float]) -> Callable[[int], Observat
 def _split(sorted_place: Tensor, order: Tensor) -> tuple[list[int], list[Tensor]]:
     values, counts = torch.unique_consecutive(sorted_place, return_counts=True)
     return values.tolist(), list(order.split(counts.tolist()))
+
+
+def _finite(E: Tensor, what: str) -> Tensor:
+    """Return an ensemble that is finite. Raises NotFiniteError with the first place that is not."""
+    if not E.isfinite().all():
+        where = (~E.isfinite()).nonzero()[0].tolist()
+        raise NotFiniteError(f"the {what} is not finite, first at {where} (run, if any, member, variable)")
+    return E
 
 
 def _note(kept: dict[str, list], background: Tensor, E: Tensor, keep: bool) -> None:

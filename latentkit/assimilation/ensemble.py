@@ -13,7 +13,8 @@ import functools
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.observations import Observations
+from latentkit.assimilation.observations import Observations, usable
+from latentkit.finite import NotFiniteError
 
 MANY = 16  # members from which on products are faster than decompositions
 
@@ -24,17 +25,34 @@ def standardized(
 ) -> tuple[Tensor, Tensor]:  # S (..., m, o), d (..., o)
     """Return the predicted anomalies and the innovation in units of the error: equation 1.
 
-    Raises ValueError for one member, a prediction of another shape, or one that is not finite, with row and time.
+    Raises ValueError for one member, and what `fitting` raises.
     """
     if Y.shape[-2] < 2:
         raise ValueError("an ensemble of one member has no covariance; take two or more, or a method with one given")
-    if Y.shape[-1] != obs.value.shape[-1]:
-        raise ValueError(f"{Y.shape[-1]} observations are predicted and {obs.value.shape[-1]} given; they must match")
+    value, std = fitting(Y, obs)
+    mean = Y.mean(-2)
+    return (Y - mean.unsqueeze(-2)) / std, (value - mean) / std
+
+
+def fitting(
+    Y: Tensor,  # (..., m, o)
+    obs: Observations,
+) -> tuple[Tensor, Tensor]:  # (..., o), (o)
+    """Return values and errors of observations, in the type of what is predicted of them.
+
+    Raises ValueError for a prediction of another shape and observations that are not `usable`, NotFiniteError for a
+    prediction that is not finite, with the row and its time.
+    """
+    usable(obs)
+    if Y.shape[-1] != obs.value.shape[-1] or (obs.value.ndim > 1 and Y.shape[:-2] != obs.value.shape[:-1]):
+        raise ValueError(
+            f"predictions of shape {tuple(Y.shape)} for observations of shape {tuple(obs.value.shape)}; expected "
+            "(..., m, o) for (..., o) or (o)"
+        )
     if not Y.isfinite().all():
         row = int((~Y.isfinite()).nonzero()[0][-1])
-        raise ValueError(f"the prediction of observation {row} at time {float(obs.time[row]):g} is not finite")
-    mean = Y.mean(-2)
-    return (Y - mean.unsqueeze(-2)) / obs.std, (obs.value - mean) / obs.std
+        raise NotFiniteError(f"the prediction of observation {row} at time {float(obs.time[row]):g} is not finite")
+    return obs.value.to(Y), obs.std.to(Y)
 
 
 def roots(
@@ -99,13 +117,16 @@ def finish(
     E: Tensor,  # (..., m, k)
     rng: Generator,
     *,
-    inflation: float = 1.0,
+    inflation: float | Tensor = 1.0,
     rotate: bool = False,
 ) -> Tensor:
-    """Return the ensemble with its anomalies inflated and rotated, in that order; the mean stays."""
-    if not inflation > 0:
+    """Return the ensemble with its anomalies inflated and rotated, in that order; the mean stays.
+
+    inflation: one number, or one a variable (k).
+    """
+    if not torch.as_tensor(inflation).min() > 0:
         raise ValueError(f"inflation is {inflation}; expected a number above 0, such as 1.02")
-    if inflation == 1 and not rotate:
+    if not rotate and isinstance(inflation, float | int) and inflation == 1:
         return E
     mean = E.mean(-2, keepdim=True)
     X = inflation * (E - mean)

@@ -79,11 +79,19 @@ def localization_modes(
 ) -> tuple[Tensor, Tensor]:  # (k, q), (o, q)
     """Return the columns of L that hold so much of the trace of a correlation, scaled to ones on its diagonal.
 
-    Raises ValueError for a share outside (0, 1].
+    A parameter's rows have to make a correlation together with the others: ones beside a taper do not. A share below 1
+    also widens the taper a little.
+
+    Raises ValueError for a share outside (0, 1], and a matrix that is no correlation.
     """
     if not 0 < share <= 1:
         raise ValueError(f"the share of the trace is {share}; expected a number above 0, 1 at most")
     values, vectors = torch.linalg.eigh(correlation)
+    if values.clamp_max(0).sum() < -0.01 * values.clamp_min(0).sum():
+        raise ValueError(
+            f"the matrix has an eigenvalue of {float(values[0]):.2g}, which no correlation has. Ones for a parameter "
+            "do not go with a taper: leave localization out, or narrow the parameter's"
+        )
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     q = int((values.cumsum(0) < share * values.sum()).sum()) + 1
     L = vectors[:, :q] * values[:q].sqrt()

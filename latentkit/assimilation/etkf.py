@@ -13,6 +13,8 @@ d times the root of its taper: the precision of an observation falls with its di
 axes of the ensemble, are solved as one stack.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor
 
@@ -48,28 +50,60 @@ def etkf(
 class Local:
     """Analyze each variable of the state with the observations near it; the same network again needs no new set-up.
 
-    distance (k, o): between variables and observations; a variable of distance 0 to all, such as a parameter, is
-    analyzed with every one at full precision; radius: of the taper, at which it has fallen to 0.63.
+    distance (k, o): between variables and observations, or a function of the observations that gives it, for networks
+    that move; a variable of distance 0 to all, such as a parameter, is analyzed with every one at full precision (many
+    observations then leave few members no spread: take twenty or more); radius: of the taper, at which it has fallen to
+    0.63. Variables out of reach of all observations keep their values, and are not inflated.
 
-    Raises ValueError for a radius that is not above 0.
+    Raises ValueError for a radius that is not above 0, distances that are not finite, and a network that is out of
+    reach as a whole.
     """
 
-    def __init__(self, distance: Tensor, radius: float, *, inflation: float = 1.0, rotate: bool = False):
+    def __init__(
+        self,
+        distance: Tensor | Callable[[Observations], Tensor],
+        radius: float,
+        *,
+        inflation: float = 1.0,
+        rotate: bool = False,
+    ):
         if not radius > 0:
             raise ValueError(f"the radius of localization is {radius}; expected a number above 0 (inf for none)")
-        weight = torch.ones_like(distance) if radius == float("inf") else taper(distance, RADII * radius)
-        self.inflation, self.rotate = inflation, rotate
-        self.groups = []  # variables with about as many observations in reach go together, so that little is padding
+        self.distance, self.radius, self.inflation, self.rotate = distance, radius, inflation, rotate
+        self._known: Tensor | None = None
+        if not callable(distance):
+            self._set(distance)
+            if not self.groups:
+                raise ValueError(f"no observation is in reach of a variable at radius {radius}; widen it")
+
+    def _set(self, distance: Tensor) -> None:
+        """Note which observations each variable is analyzed with, and the roots of their tapers."""
+        if not distance.isfinite().all():
+            raise ValueError("distances between variables and observations are not finite")
+        all_of_them = self.radius == float("inf")
+        weight = torch.ones_like(distance) if all_of_them else taper(distance, RADII * self.radius)
+        self.shape, self.groups = tuple(distance.shape), []
+        # Variables with about as many observations in reach go together, so that little is padding.
         reached = (weight > 1e-3).sum(1)
         order = torch.argsort(reached)
         for rows in order.chunk(max(1, min(8, len(order) // 64))):
-            most = int(reached[rows].max())
-            if most:
-                best = weight[rows].topk(most, dim=1)
+            rows = rows[reached[rows] > 0]
+            if len(rows):
+                best = weight[rows].topk(int(reached[rows].max()), dim=1)
                 self.groups.append((rows, best.indices, best.values.sqrt()))
+        self.inflated = torch.where(reached > 0, self.inflation, 1.0)
 
     def __call__(self, E: Tensor, Y: Tensor, obs: Observations, rng: Generator) -> Tensor:
-        """Return the analysis (..., m, k); variables out of reach of all observations keep their values."""
+        """Return the analysis (..., m, k)."""
+        if callable(self.distance) and not (self._known is not None and torch.equal(self._known, obs.where)):
+            self._set(self.distance(obs))
+            self._known = obs.where
+        if self.shape != (E.shape[-1], Y.shape[-1]):
+            raise ValueError(
+                f"distances are of {self.shape[0]} variables and {self.shape[1]} observations; there are {E.shape[-1]} "
+                f"and {Y.shape[-1]}. Give a row for each column of the ensemble, parameters too; networks that change "
+                "need a function"
+            )
         S, d = standardized(Y, obs)
         mean = E.mean(-2, keepdim=True)
         X, made = E - mean, E.clone()
@@ -77,4 +111,4 @@ class Local:
             local = S.mT[..., near, :] * root.to(S)[..., None]  # (..., r, l, m)
             T = transform(local.mT, d[..., near] * root.to(S))  # (..., r, m, m)
             made[..., rows] = mean[..., rows] + torch.einsum("...rij,...jr->...ir", T, X[..., rows])
-        return finish(made, rng, inflation=self.inflation, rotate=self.rotate)
+        return finish(made, rng, inflation=self.inflated.to(E), rotate=self.rotate)

@@ -18,9 +18,8 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.ensemble import noise
 from latentkit.assimilation.minimize import lbfgs
-from latentkit.assimilation.observations import Observations
+from latentkit.assimilation.observations import Observations, usable
 
 
 def strong(
@@ -93,5 +92,8 @@ def weak(
 
 def _targets(E: Tensor, obs: Observations, rng: Generator, perturb: bool) -> Tensor:
     """Return the observations (..., m or 1, o) that each member is held against."""
-    y = obs.value.unsqueeze(-2)
-    return y + obs.std * noise(E.shape[-2], obs, tuple(E.shape[:-2]), rng, E) if perturb else y
+    usable(obs)
+    y = obs.value.to(E).unsqueeze(-2)
+    if not perturb:
+        return y
+    return y + obs.std.to(E) * torch.randn(*E.shape[:-1], len(obs.std), generator=rng, dtype=E.dtype).to(E.device)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from latentkit.assimilation.ensemble import fitting
 from latentkit.assimilation.observations import Observations
 
 
@@ -45,7 +46,8 @@ class Given:
         self._known: tuple[Observations, Tensor, Tensor] | None = None
 
     def __call__(self, E: Tensor, Y: Tensor, obs: Observations, rng: Generator) -> Tensor:
-        """Return the analysis (..., m, k); what the members predict is not looked at."""
+        """Return the analysis (..., m, k); what the members predict is only held against `obs`."""
+        fitting(Y, obs)
         background = E if self.mean is None else self.mean.expand_as(E)
         x = background
         for _ in range(self.iterations):
@@ -72,5 +74,5 @@ class Given:
 def _same(a: Observations, b: Observations) -> bool:
     return all(
         p.shape == q.shape and torch.equal(p, q)
-        for p, q in ((a.where, b.where), (a.channel, b.channel), (a.std, b.std))
+        for p, q in zip(a._replace(value=a.std), b._replace(value=b.std), strict=True)
     )

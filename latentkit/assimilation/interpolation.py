@@ -28,7 +28,7 @@ class Linear:
         if obs.where.shape[1] != len(axes) or len(periods) != len(axes):
             raise ValueError(f"points have {obs.where.shape[1]} coordinates, and there are {len(axes)} axes")
         sides = [_bracket(a, obs.where[:, i], p, i) for i, (a, p) in enumerate(zip(axes, periods, strict=True))]
-        self.shape = tuple(len(a) for a in axes)
+        self.shape, self.channels = tuple(len(a) for a in axes), _channels(obs)
         rows, weights = [], []
         for corner in itertools.product((0, 1), repeat=len(axes)):
             row, weight = obs.channel.clone(), torch.ones_like(obs.where[:, 0])
@@ -40,8 +40,7 @@ class Linear:
         self.rows, self.weights = torch.stack(rows), torch.stack(weights)  # (2^d, o)
 
     def __call__(self, fields: Tensor) -> Tensor:  # (..., c, y, x) -> (..., o)
-        if fields.shape[-len(self.shape) :] != self.shape:
-            raise ValueError(f"fields have shape {tuple(fields.shape)}; the grid is {self.shape}")
+        _check(fields, self.shape, self.channels)
         flat = fields.flatten(-len(self.shape) - 1)
         return (flat[..., self.rows] * self.weights.to(flat)).sum(-2)
 
@@ -53,11 +52,12 @@ class Spectral:
     """
 
     def __init__(self, size: Sequence[int], obs: Network | Observations, periods: Sequence[float]):
-        self.size, self.channel = tuple(size), obs.channel
+        self.size, self.channel, self.channels = tuple(size), obs.channel, _channels(obs)
         waves = torch.fft.fftfreq(size[0], 1 / size[0]), torch.fft.rfftfreq(size[1], 1 / size[1])
+        waves = [wave.to(obs.where.device) for wave in waves]
         angle = [2 * torch.pi * obs.where[:, i, None].double() / periods[i] * waves[i] for i in range(2)]
         self.y = torch.polar(torch.ones_like(angle[0]), angle[0])  # (o, ky)
-        twice = torch.full((len(waves[1]),), 2.0, dtype=torch.double)
+        twice = torch.full_like(waves[1], 2.0, dtype=torch.double)
         twice[0] = 1
         if size[1] % 2 == 0:
             twice[-1] = 1
@@ -66,10 +66,11 @@ class Spectral:
             self.y[:, size[0] // 2] = self.y[:, size[0] // 2].real.to(self.y.dtype)
 
     def __call__(self, fields: Tensor) -> Tensor:  # (..., c, y, x) -> (..., o)
+        _check(fields, self.size, self.channels)
         wave = torch.fft.rfft2(fields, norm="forward")
         along = torch.einsum("...cyx,ox->...coy", wave, self.x.to(wave))
         series = torch.einsum("...coy,oy->...co", along, self.y.to(wave)).real
-        return series.gather(-2, self.channel.expand(*series.shape[:-2], 1, -1)).squeeze(-2)
+        return series.gather(-2, self.channel.to(series.device).expand(*series.shape[:-2], 1, -1)).squeeze(-2)
 
 
 def in_time(
@@ -79,8 +80,10 @@ def in_time(
 ) -> Tensor:  # (..., o)
     """Return what is seen at each observation's own time, by a line between the steps around it.
 
-    Raises ValueError for a time outside the steps.
+    Raises ValueError for a time outside the steps, and fewer than two steps.
     """
+    if len(steps) < 2:
+        raise ValueError(f"{len(steps)} step; a line in time needs two or more")
     outside = (times < steps[0] - 1e-9) | (times > steps[-1] + 1e-9)
     if outside.any():
         row = int(outside.nonzero()[0])
@@ -92,6 +95,22 @@ def in_time(
     share = ((times - steps[later - 1]) / (steps[later] - steps[later - 1])).clamp(0, 1).to(seen)
     row = torch.arange(len(times), device=seen.device)
     return seen[later - 1, ..., row].movedim(0, -1) * (1 - share) + seen[later, ..., row].movedim(0, -1) * share
+
+
+def _channels(obs: Network | Observations) -> int:
+    """Return how many channels a network needs."""
+    if obs.channel.is_floating_point() or (obs.channel.numel() and obs.channel.min() < 0):
+        raise ValueError("channels are whole numbers from 0 on")
+    return int(obs.channel.max()) + 1 if obs.channel.numel() else 0
+
+
+def _check(fields: Tensor, shape: tuple[int, ...], channels: int) -> None:
+    d = len(shape)
+    if fields.ndim <= d or tuple(fields.shape[-d:]) != shape or fields.shape[-d - 1] < channels:
+        raise ValueError(
+            f"fields have shape {tuple(fields.shape)}; expected (..., channels, {', '.join(map(str, shape))}) with "
+            f"{channels} channels or more; give a field without channels an axis for one"
+        )
 
 
 def _bracket(axis: Tensor, points: Tensor, period: float | None, place: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -46,13 +46,15 @@ class Observations(NamedTuple):
 
 
 def measure(network: Network, truth: Tensor, std: float | Tensor, rng: Generator) -> Observations:
-    """Return what a network measures: truth (..., o) plus a Gaussian error.
+    """Return what a network measures, in its order: truth (..., o) plus a Gaussian error.
 
     std: of the error, one number or one a row (o); rng: CPU generator.
     """
     std = torch.as_tensor(std, dtype=truth.dtype, device=truth.device).expand(truth.shape[-1])
     noise = torch.randn(truth.shape, generator=rng, dtype=truth.dtype).to(truth.device)
-    return checked(Observations(*network, truth + std * noise, std))
+    obs = Observations(*network, truth + std * noise, std)
+    checked(obs)
+    return obs
 
 
 def checked(
@@ -66,7 +68,7 @@ def checked(
     """Return the observations, rows sorted by time, if nothing is wrong with them.
 
     window: times that they may have, both ends included; low, high (d): bounds of the domain; missing: whether a NaN
-    value is an error ("refuse") or its row is left out ("drop").
+    value is an error ("refuse") or its row is left out ("drop"), of all runs where one of them lacks it.
 
     Raises ValueError, with the row and its time, for shapes that do not match, missing values, errors that are not
     positive, and rows outside the window or the domain.
@@ -78,9 +80,15 @@ def checked(
     fits = obs.where.ndim == 2 and all(s[:1] == (count,) for n, s in shapes.items() if n != "value")
     if not fits or shapes["value"][-1:] != (count,) or obs.time.ndim != 1:
         raise ValueError(f"observations have shapes {shapes}; expected time (o), where (o, d), channel, value, std (o)")
+    if obs.channel.is_floating_point():
+        raise ValueError(f"channels are of type {obs.channel.dtype}; expected whole numbers")
+    if not count:
+        return obs
     gone = obs.value.isnan().reshape(-1, count).any(0)
     if missing == "drop":
         obs = obs.rows(~gone)
+        if not len(obs.time):
+            return obs
         gone = gone[~gone]
     low, high = (None if b is None else torch.as_tensor(b, dtype=obs.where.dtype) for b in (low, high))
     faults = {
@@ -101,6 +109,22 @@ def checked(
             place, number = [round(float(v), 4) for v in obs.where[row]], int(bad.sum())
             raise ValueError(f"observation {row} at time {float(obs.time[row]):g} and {place} {what}; {number} such")
     return obs.rows(torch.sort(obs.time, stable=True).indices)
+
+
+def usable(obs: Observations) -> None:
+    """Raise ValueError, with the row and its time, for values that are not finite and errors that are not positive."""
+    std, value = torch.as_tensor(obs.std), obs.value
+    if std.ndim != 1 or value.shape[-1:] != std.shape:
+        raise ValueError(
+            f"observations have {tuple(value.shape)} values and {tuple(std.shape)} errors; expected (o) each"
+        )
+    bad = {"value": ~value.isfinite().reshape(-1, len(std)).all(0), "error": ~((std > 0) & std.isfinite())}
+    for what, rows in bad.items():
+        if rows.any():
+            row = int(rows.nonzero()[0])
+            told = "a finite value (`checked` can drop the missing)" if what == "value" else "an error above 0"
+            when = float(obs.time[row])
+            raise ValueError(f"observation {row} at time {when:g} has not {told}; {int(rows.sum())} such")
 
 
 def on_grid(axes: Sequence[Tensor], stride: int | Sequence[int], times: Tensor, channels: Sequence[int]) -> Network:

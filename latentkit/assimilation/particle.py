@@ -12,6 +12,7 @@ for ever; *jitter* sets them apart by a kernel of so many times the optimal band
 import torch
 from torch import Generator, Tensor
 
+from latentkit.assimilation.ensemble import fitting
 from latentkit.assimilation.observations import Observations
 
 
@@ -19,8 +20,9 @@ def weights(
     Y: Tensor,  # (..., m, o)
     obs: Observations,
 ) -> Tensor:  # (..., m)
-    """Return the normalized weights of equation 1."""
-    return torch.softmax(-0.5 * ((obs.value.unsqueeze(-2) - Y) / obs.std).square().sum(-1), -1)
+    """Return the normalized weights of equation 1; raise as `ensemble.fitting` does."""
+    value, std = fitting(Y, obs)
+    return torch.softmax(-0.5 * ((value.unsqueeze(-2) - Y) / std).square().sum(-1), -1)
 
 
 def resample(
@@ -55,7 +57,8 @@ def bootstrap(
     mean = made.mean(-2, keepdim=True)
     X = made - mean
     cov = X.mT @ X / (m - 1)
-    floor = 1e-9 * cov.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + torch.finfo(E.dtype).tiny
+    about = torch.finfo(E.dtype)
+    floor = 10 * k * about.eps * cov.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + about.tiny
     root = torch.linalg.cholesky(cov + floor * torch.eye(k, dtype=E.dtype, device=E.device))
     draws = torch.randn(*E.shape, generator=rng, dtype=E.dtype).to(E.device) @ root.mT
     return mean + (X + width * draws) / (1 + width**2) ** 0.5  # mean and covariance stay, but for chance

@@ -32,6 +32,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from latentkit.finite import NotFiniteError
+
 START = 64  # grid on which starts are drawn: a generator gives the same flow at every size
 
 
@@ -215,7 +217,7 @@ class Kolmogorov:
             raise ValueError(f"state {when} has shape {tuple(state.shape)}; expected (m, {self.size}, {self.size})")
         if not (fine := torch.isfinite(state).all(2).all(1)).all():
             rows = torch.nonzero(~fine).flatten().tolist()
-            raise ValueError(
+            raise NotFiniteError(
                 f"state {when} is not finite in members {rows}; a finite state whose flow is too fast for {self.inner} "
                 "inner steps needs more of them (inner)"
             )

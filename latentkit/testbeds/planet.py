@@ -43,6 +43,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from latentkit.finite import NotFiniteError
 from latentkit.testbeds.harmonics import Harmonics
 
 RADIUS, ROTATION, GRAVITY = 6.37122e6, 7.292e-5, 9.80616  # [m], [rad/s], [m/s2]
@@ -162,7 +163,7 @@ class Planet:
         time [s]: at the start; height [m, an hour], width [rad]: of the source.
 
         Raises ValueError for states or parameters of wrong shapes, numbers that are not finite, or a width that is not
-        above 0; FloatingPointError if the flow breaks down.
+        above 0; NotFiniteError if the flow breaks down.
         """
         return self.trajectory(state, steps, steps, time, height, width)[1]
 
@@ -191,7 +192,7 @@ class Planet:
                 kept.append(torch.stack([h, *self.sphere.wind(now[:2])], 1))
         kept = torch.stack(kept)
         if not kept.isfinite().all():
-            raise FloatingPointError(f"the flow broke down at steps of {self.step:.0f} s; shorten them or damp more")
+            raise NotFiniteError(f"the flow broke down at steps of {self.step:.0f} s; shorten them or damp more")
         return kept
 
     def _stepped(self, y: Tensor, time: float, height: Tensor, width: Tensor) -> Tensor:
@@ -229,7 +230,7 @@ class Planet:
         if state.dtype != self.area.dtype:
             raise ValueError(f"a state of {state.dtype}; this planet has {self.area.dtype}: convert one of them")
         if not (bad := state.isfinite().flatten(1).all(1).logical_not()).logical_not().all():
-            raise ValueError(f"members {bad.nonzero().flatten().tolist()} of the state are not finite")
+            raise NotFiniteError(f"members {bad.nonzero().flatten().tolist()} of the state are not finite")
         if not math.isfinite(time):
             raise ValueError(f"the time is {time} s; expected a finite number")
         found = []

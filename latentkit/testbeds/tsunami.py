@@ -31,6 +31,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from latentkit.finite import NotFiniteError
+
 
 class Tsunami:
     """Advance waves from one bump each.
@@ -176,7 +178,7 @@ class Tsunami:
             raise ValueError(f"state {when} has shape {tuple(state.shape)}; expected (m, 3, {self.size}, {self.size})")
         if not (fine := torch.isfinite(state).flatten(1).all(1)).all():
             rows = torch.nonzero(~fine).flatten().tolist()
-            raise ValueError(
+            raise NotFiniteError(
                 f"state {when} is not finite in members {rows}; expected finite ones, of waves low beside the depth of "
                 f"{self.depth:g} m"
             )
