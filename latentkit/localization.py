@@ -19,7 +19,8 @@ def periodic(
     """Return distances between points on a ring, a torus, a cylinder or a plane, in the units of the coordinates."""
     gap = (a[:, None] - b).abs()
     lengths = torch.as_tensor(lengths, dtype=gap.dtype, device=gap.device).expand(gap.shape[-1])
-    gap = torch.minimum(gap, torch.where(lengths.isinf(), gap, (lengths - gap % lengths).abs()))
+    inner = gap % lengths
+    gap = torch.where(lengths.isinf(), gap, torch.minimum(inner, lengths - inner))
     return gap.square().sum(-1).sqrt()
 
 

@@ -64,6 +64,17 @@ def test_sparse_comes_near_the_exact_one(kind):
     assert 0.5 * 0.01 < variance < 0.1
 
 
+@pytest.mark.parametrize("kind", ["independent", "mixed"])
+def test_equal_generators_give_equal_processes_whatever_else_was_drawn(kind):
+    F, z = pairs(100)
+    found = []
+    for _ in range(2):
+        torch.rand(3)  # of the global generator
+        gp = LatentGP(F, z, generator(0, "gp"), kind=kind, steps=20, inducing=10, batch=50)
+        found.append(gp.predict(F)[0])
+    assert torch.equal(*found)
+
+
 def test_mixed_learns_that_coordinates_go_together():
     g = generator(3, "pairs")
     F = torch.randn(300, 2, generator=g)

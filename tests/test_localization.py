@@ -27,5 +27,7 @@ def test_distances_go_round():
     points = torch.tensor([[0.5, 0.0], [9.5, 0.0], [5.0, 3.0]])
     ring = localization.periodic(points, points, torch.tensor([10.0, math.inf]))
     torch.testing.assert_close(ring[0], torch.tensor([0.0, 1.0, math.hypot(4.5, 3.0)]))
+    far = localization.periodic(torch.tensor([[0.0]]), torch.tensor([[13.0], [-27.5]]), 10.0)
+    torch.testing.assert_close(far, torch.tensor([[3.0, 2.5]]))  # drifters do not wrap
     plane = localization.periodic(points, points, math.inf)
     torch.testing.assert_close(plane, torch.cdist(points, points))

@@ -60,7 +60,8 @@ class Sparse(gpytorch.models.ApproximateGP):
         inner = gpytorch.variational.VariationalStrategy(
             self,
             inducing.repeat(outputs, 1, 1),
-            gpytorch.variational.CholeskyVariationalDistribution(inducing.size(-2), batch_shape=batch),
+            # By default gpytorch starts from a little noise, which it draws from the global seed.
+            gpytorch.variational.CholeskyVariationalDistribution(len(inducing), batch_shape=batch, mean_init_std=0.0),
             learn_inducing_locations=True,
         )
         if mixed:
