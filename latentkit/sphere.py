@@ -8,6 +8,15 @@ import torch
 from torch import Tensor
 
 
+def unit(
+    latitude: Tensor,  # (n) [degrees north]
+    longitude: Tensor,  # (n) [degrees east]
+) -> Tensor:  # (n, 3)
+    """Return points on the unit sphere, as the other functions here take them."""
+    lat, lon = torch.deg2rad(latitude), torch.deg2rad(longitude)
+    return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
+
+
 def distance(
     a: Tensor,  # (n, 3)
     b: Tensor,  # (m, 3)

@@ -158,6 +158,10 @@ def test_windows_in_turn_end_where_the_kalman_filter_does(name, windows):
         ENSEMBLE, windows, observations(), predict=predict, solve=SMOOTHERS[name], forecast=forecast,
         rng=torch.Generator().manual_seed(2),
     )  # fmt: skip
+    if len(windows) == 2:
+        torch.testing.assert_close(course.start_mean[0], batch()[0], **CLOSE)
+        torch.testing.assert_close(course.start_spread[0], batch()[1].diagonal().sqrt(), **CLOSE)
+    assert course.forecast_mean is None
     mean, P = kalman()[-1]
     torch.testing.assert_close(course.mean[-1], mean, **CLOSE)
     torch.testing.assert_close(torch.cov(course.ensemble.mT), P, **CLOSE)

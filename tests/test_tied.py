@@ -112,3 +112,26 @@ def test_trained_is_the_same_again_and_models_alike_start_alike(figures):
     other = tied.trained(Run("12_lccvae_anchors", P, 1, data=run.data[0]), P, X, who, alike=2, progress=False)
     first, second = (m.encoder.layers[0].weight.detach() for m in (model, other))
     assert not any(torch.allclose(first[i], second[j], atol=1e-2) for i in range(2) for j in range(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"anchors": torch.tensor([0, 40])}, "anchors are rows 0 to 40; there are 40 places, 0 to 39"),
+        ({"observed": torch.tensor([-1, 7])}, "observed places are rows -1 to 7"),
+        (
+            {"series": Y[0].where(torch.arange(40)[:, None] != 7, torch.nan)},
+            "1 of 40 observed series lack values.*row 7",
+        ),
+    ],
+)
+def test_places_outside_and_series_without_values_are_told(change, words):
+    with pytest.raises(ValueError, match=words):
+        build([members("a")[0]._replace(**change)])
+
+
+def test_values_that_are_not_observed_may_be_missing():
+    gap = Y[0].where(torch.arange(40)[:, None] != 5, torch.nan)
+    new = members("a")[0]._replace(series=gap, observed=torch.tensor([0, 7, 9]))
+    _, data = build([*members("aa"), new])
+    assert data[1].isfinite().all()

@@ -19,10 +19,14 @@ Observe = Callable[[Tensor, Observations], Tensor]  # ensemble (..., m, k), obse
 Analyze = Callable[[Tensor, Tensor, Observations, Generator], Tensor]  # ensemble, what it predicts -> ensemble
 Solve = Callable[[Tensor, Callable[[Tensor], Tensor], Observations, Generator], Tensor]
 
+KEPT = [f"{when}{what}" for when in ("forecast_", "", "start_") for what in ("mean", "spread")] + ["ensembles"]
+
 
 @dataclass
 class Course:
     """Hold how an assimilation went: means and spreads (t, ..., k) before and after each analysis, at `times` (t).
+
+    start_mean, start_spread: of a smoother's analyses where its windows begin, one time earlier than the others.
 
     spread: standard deviation over the members, with m - 1 (0 for one member); ensemble: the last one; ensembles: all
     analyses, if kept; diverged: the time from which on the ensemble was not finite, None where it always was; reason:
@@ -34,6 +38,8 @@ class Course:
     forecast_spread: Tensor | None = None
     mean: Tensor | None = None
     spread: Tensor | None = None
+    start_mean: Tensor | None = None
+    start_spread: Tensor | None = None
     ensemble: Tensor | None = None
     ensembles: Tensor | None = None
     diverged: float | None = None
@@ -66,7 +72,7 @@ def cycle(
     _check(E, times)
     if not callable(obs):
         obs = _at_times(obs, times)
-    course, kept = Course(), {name: [] for name in ("forecast_mean", "forecast_spread", "mean", "spread", "ensembles")}
+    course, kept = Course(), {name: [] for name in KEPT}
     for i, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True), 1):
         here = obs(i)
         try:
@@ -93,16 +99,18 @@ def smooth(
     forecast: Forecast,
     rng: Generator,
     keep: bool = False,
+    background: bool = False,
 ) -> Course:
     """Smooth one window after the other; the analysis carried to a window's end is the background of the next.
 
     windows (w + 1): their borders; obs: Observations of all windows (a row on a border belongs to the earlier one), or
     a function that gives those of window i, from 0; predict: ensemble at a window's start, its observations, its start
     and end, to what is seen of each member (..., m, o); solve: ensemble, prediction as a function of it, observations
-    and generator, to the analysis at the window's start; forecast: carries it to the end.
+    and generator, to the analysis at the window's start; forecast: carries it to the end; background: whether to carry
+    the background there too, one more run of the model, for what the course calls *forecast*.
 
-    The course holds the ensembles at the windows' ends: *forecast* from the background, the others from the analysis. A
-    smoother that diverges stops likewise.
+    The course holds the analyses at the windows' ends, and as *start* where they begin. A smoother that diverges stops
+    likewise.
 
     Raises ValueError as `cycle` does.
     """
@@ -115,7 +123,7 @@ def smooth(
         def obs(i):
             return every.between(windows[i], windows[i + 1])
 
-    course, kept = Course(), {name: [] for name in ("forecast_mean", "forecast_spread", "mean", "spread", "ensembles")}
+    course, kept = Course(), {name: [] for name in KEPT}
     for i, (start, end) in enumerate(zip(windows[:-1], windows[1:], strict=True)):
         here, analysis = obs(i), E
         try:
@@ -123,11 +131,11 @@ def smooth(
                 usable(here)
                 analysis = solve(E, lambda X, here=here, a=start, b=end: predict(X, here, a, b), here, rng)
             ahead = _finite(forecast(_finite(analysis, "analysis"), start, end), "forecast")
-            background = _finite(forecast(E, start, end), "forecast")
+            before = _finite(forecast(E, start, end), "forecast") if background else None
         except NotFiniteError as error:
             course.diverged, course.reason = end, str(error)
             break
-        _note(kept, background, ahead, keep)
+        _note(kept, before, ahead, keep, analysis)
         E = ahead
         course.times.append(end)
     return _finished(course, kept, E, keep)
@@ -183,10 +191,11 @@ def _finite(E: Tensor, what: str) -> Tensor:
     return E
 
 
-def _note(kept: dict[str, list], background: Tensor, E: Tensor, keep: bool) -> None:
-    for name, ensemble in (("forecast_", background), ("", E)):
-        kept[f"{name}mean"].append(ensemble.mean(-2))
-        kept[f"{name}spread"].append(ensemble.std(-2, correction=min(1, ensemble.shape[-2] - 1)))
+def _note(kept: dict[str, list], before: Tensor | None, E: Tensor, keep: bool, start: Tensor | None = None) -> None:
+    for name, ensemble in (("forecast_", before), ("", E), ("start_", start)):
+        if ensemble is not None:
+            kept[f"{name}mean"].append(ensemble.mean(-2))
+            kept[f"{name}spread"].append(ensemble.std(-2, correction=min(1, ensemble.shape[-2] - 1)))
     if keep:
         kept["ensembles"].append(E)
 

@@ -45,13 +45,26 @@ def build(
     Unobserved places are filled with observed ones in turn, so that an epoch has n samples for every model. The fixed
     points are the average over the group, or, in a group that `reference` names, the codes of its first realization.
 
-    Raises ValueError for a member with no observed anchor.
+    Raises ValueError for a member with no observed anchor, anchors or observed places that are none of the places, and
+    series that lack values where they are observed.
     """
     places, series, at, values, used = [], [], [], [], []
     widest = max(len(m.anchors) for m in members)
     for m in members:
         every = torch.arange(len(x))
         observed = every if m.observed is None else m.observed
+        for what, numbers in (("anchor", m.anchors), ("observed place", observed)):
+            if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(x):
+                raise ValueError(
+                    f"group {m.group!r}: {what}s are rows {int(numbers.min())} to {int(numbers.max())}; there are "
+                    f"{len(x)} places, 0 to {len(x) - 1}"
+                )
+        gone = ~m.series[observed].isfinite().all(1)
+        if gone.any():
+            raise ValueError(
+                f"group {m.group!r}: {int(gone.sum())} of {len(observed)} observed series lack values, the first in "
+                f"row {int(observed[gone][0])}; fill them or leave these places out"
+            )
         rows = observed[every % len(observed)]
         anchors = m.anchors[torch.isin(m.anchors, observed)]
         if not len(anchors):
