@@ -29,7 +29,6 @@ USED_OTHERWISE = {
     "ruff": "tests/test_style.py",
     "eccodes": "what cfgrib reads with",
     "zarr": "xarray's engine for Zarr",
-    "dapper": "peer of the assimilation tests",
 }
 # Imported although nothing declares them, and why.
 COMES_WITH = {
