@@ -189,7 +189,8 @@ def stale(notebook: Notebook, size: str) -> str | None:
         if record.get("inputs") != inputs:
             return f"{figure} was made from other code, presets or archive"
         data = [str(entry.get("name")) for entry in record.get("data", ())]
-        if notebook.parameters.get("SOURCE") == "archive" and not all(d.startswith("archive") for d in data):
+        own = ("archive", "made:")  # the default data: packaged, or computed by the notebook itself
+        if notebook.parameters.get("SOURCE") == "archive" and not all(d.startswith(own) for d in data):
             return f"{figure} was made from {', '.join(data)}"
         for name, key in (("SEED", "seed"), ("OVERRIDES", "overrides")):
             if name in notebook.parameters and record.get(key) != notebook.parameters[name]:

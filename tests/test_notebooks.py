@@ -129,6 +129,12 @@ def test_figures_exist_with_their_record(path):
         assert all(claim["verdict"] in VERDICTS for claim in record["claims"])
 
 
+@every_notebook
+def test_figures_are_not_stale(path, monkeypatch):
+    monkeypatch.delenv("LATENTKIT_FIGURES", raising=False)
+    assert catalog.stale(catalog.read(path), "teaching") is None, "`make store` makes them again"
+
+
 @pytest.mark.notebook
 @every_notebook
 def test_runs_at_quick(path, tmp_path):
