@@ -115,7 +115,8 @@ def page(browser):
 
 def run_all(page, lab, name: str, seconds: float):
     """Open a notebook, run all its cells, and return the picture of its explorer."""
-    page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb", timeout=120_000)
+    # A workspace of its own: in a shared one JupyterLab opens the notebooks of earlier tests, too, and hides some.
+    page.goto(f"{lab}/lab/workspaces/{name}/tree/notebooks/{name}.ipynb", timeout=120_000)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
     # Asked to run before its kernel is there, JupyterLab opens a dialog instead.
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
