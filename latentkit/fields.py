@@ -22,6 +22,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from latentkit import sphere
 from latentkit.layout import Labelled, Layout, bare, check_dims, find_missing, relabel, swap, variables
 
 
@@ -122,8 +123,7 @@ def condition(layout: Layout, dtype: torch.dtype = torch.float32) -> Tensor:
     coords = layout.sample_coords()
     if not {"lat", "lon"} <= set(coords):
         raise ValueError(f"the samples have coordinates {sorted(coords)}; a place needs lat and lon among them")
-    lat, lon = (np.deg2rad(coords[name].astype(float)) for name in ("lat", "lon"))
-    return torch.from_numpy(np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)).to(dtype)
+    return torch.from_numpy(sphere.unit(coords["lat"], coords["lon"])).to(dtype)
 
 
 def statistics(

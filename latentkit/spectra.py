@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from latentkit import sphere
 from latentkit.scores import label, squared, weighted_mean
 
 EARTH = 6371.0  # radius [km]
@@ -127,8 +128,7 @@ def distance_correlation(
     table = table[..., used] / size[..., used]
     like = field.isel({d: 0 for d in (*more, *sample)}, drop=True).transpose("lat", "lon")
     w = np.ones(used.size) if weights is None else xr.broadcast(weights, like)[0].transpose("lat", "lon").values.ravel()
-    lat, lon = (np.deg2rad(v.values.ravel().astype(float))[used] for v in xr.broadcast(like["lat"], like["lon"]))
-    unit = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
+    unit = sphere.unit(*(v.values.ravel()[used] for v in xr.broadcast(like["lat"], like["lon"])))
     bins = np.arange(0, np.pi * EARTH + step, step)
     count = len(bins) - 1
     total, mass = np.zeros((len(table), count)), np.zeros(count)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def unit(
-    latitude: Tensor,  # (n) [degrees north]
-    longitude: Tensor,  # (n) [degrees east]
-) -> Tensor:  # (n, 3)
-    """Return points on the unit sphere, as the other functions here take them."""
-    lat, lon = torch.deg2rad(latitude), torch.deg2rad(longitude)
-    return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
+    latitude: np.ndarray,  # (n) [degrees north]
+    longitude: np.ndarray,  # (n) [degrees east]
+) -> np.ndarray:  # (n, 3)
+    """Return points on the unit sphere, in double precision."""
+    lat, lon = (np.deg2rad(np.asarray(v, dtype=float)) for v in (latitude, longitude))
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], -1)
 
 
 def distance(

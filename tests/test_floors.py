@@ -29,7 +29,7 @@ HOUSE = {
     "models.train": (0, {"numpy", "torch", "tqdm"}),
     "models.weights": (1, {"torch", "safetensors"}),
     "models.cvae": (1, {"torch"}),
-    "models.tied": (1, {"torch"}),
+    "models.tied": (1, {"numpy", "torch"}),
     "models.completion": (0, {"torch"}),
     "testbeds.lorenz": (0, {"torch"}),
     "assimilation": (0, set()),

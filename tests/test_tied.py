@@ -1,5 +1,6 @@
 """The penalty of equation 4 by hand, who is tied to whom, and a stack that equals its groups alone."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,12 @@ def members(groups="aaa", weight=2.0, distance=0.1, **more):
 
 def build(who, **more):
     return tied.build(X, who, 2, (8,), [generator(i, "init") for i in range(len(who))], **more)
+
+
+def test_anchors_leave_half_of_the_places():
+    assert len(set(tied.anchors(X, 20, np.random.default_rng(0)).tolist())) == 20
+    with pytest.raises(ValueError, match="21 anchors are asked for, of 40 places; expected at most half of these, 20"):
+        tied.anchors(X, 21, np.random.default_rng(0))
 
 
 def test_penalty_is_equation_4():

@@ -8,9 +8,11 @@ other; groups, such as seeds or settings that are compared, share nothing but th
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from latentkit import sphere
 from latentkit.models import train, weights
 from latentkit.models.cvae import AnchoredCVAE, teachers
 from latentkit.presets import MEMBER
@@ -28,6 +30,23 @@ class Member(NamedTuple):
     weight: float
     distance: float
     observed: Tensor | None = None
+
+
+def anchors(
+    x: Tensor,  # (n, d) places
+    count: int,
+    rng: np.random.Generator,
+) -> Tensor:  # (count) rows of x
+    """Return places to tie realizations at, spread out evenly; the first m of them are a good choice of m, too.
+
+    Raises ValueError where they are more than half of the places: too few would be left to judge the others by.
+    """
+    if count > len(x) // 2:
+        raise ValueError(
+            f"{count} anchors are asked for, of {len(x)} places; expected at most half of these, {len(x) // 2}: "
+            "give smaller `anchors` (and `tried_anchors`) in OVERRIDES, or a smaller `coarsen`"
+        )
+    return sphere.spread_out(x, count, rng)
 
 
 def build(
