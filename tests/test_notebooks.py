@@ -1,6 +1,7 @@
 """Every notebook: its shape, its stored outputs, a run of it at size quick, and the numbers of a re-run."""
 
 import ast
+import dataclasses
 import json
 import os
 import re
@@ -23,6 +24,21 @@ STALLS = ("interact", "interactive", "interactive_output", "Output")  # widgets 
 # How far a re-run may be from the stored numbers: one machine repeats them to the bit at one count of threads;
 # another rounds otherwise, which training amplifies, but not beyond what another seed would do.
 RELATIVE, OF_SPREAD = 0.02, 0.5
+
+# A last cell: every control of every explorer is moved, after all else has run, as a reader would.
+MOVES = """
+from ipywidgets import HBox, Image, VBox, Widget
+from ipywidgets.widgets.widget import _instances
+
+boxes = [w.children for w in _instances.values() if isinstance(w, VBox)]
+found = [children for children in boxes if [type(c) for c in children[:2]] == [HBox, Image]]
+assert found, "no explorer"
+for controls, image, message in found:
+    for control in controls.children:
+        for value in getattr(control, "_options_values", ()):
+            control.value = value
+            assert not message.value, f"{control.description} at {value!r}: {message.value}"
+"""
 
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=NAMES)
 
@@ -137,8 +153,13 @@ def test_figures_are_not_stale(path, monkeypatch):
 
 @pytest.mark.notebook
 @every_notebook
-def test_runs_at_quick(path, tmp_path):
-    notebook = catalog.read(path)
+def test_runs_at_quick_and_its_explorer_answers(path, tmp_path):
+    nb = nbformat.read(path, as_version=4)
+    nb.cells.append(nbformat.v4.new_code_cell(MOVES))
+    longer = tmp_path / "moved" / path.name
+    longer.parent.mkdir()
+    nbformat.write(nb, longer)
+    notebook = dataclasses.replace(catalog.read(path), path=longer)
     outcome = execute.execute(notebook, tmp_path, {"SIZE": "quick"})
     assert outcome.error is None, outcome.error
     assert outcome.records.keys() == set(notebook.figures)
