@@ -7,6 +7,7 @@ from latentkit.assimilation import drivers, enkf, ensf, fourdvar, gaussian, part
 from latentkit.assimilation.envar import envar, localization_modes
 from latentkit.assimilation.etkf import Local, etkf
 from latentkit.assimilation.ienks import ienks
+from latentkit.assimilation.levda import levda
 from latentkit.assimilation.observations import Observations
 
 K, SEEN, STEPS, M = 5, 3, 4, 12
@@ -139,7 +140,10 @@ SMOOTHERS = {
         E, p, obs, g, modes=(torch.ones(K, 1, dtype=torch.double), torch.ones(len(obs.time), 1, dtype=torch.double))
     ),
     "iEnKS": ienks,
+    "LEVDA, transformed": lambda *a: levda(*a, variant="transformed", iterations=200, tolerance=1e-14),
 }
+# L-BFGS ends where costs differ by rounding.
+NEAR = {name: {"atol": 1e-6, "rtol": 1e-6} if "LEVDA" in name else CLOSE for name in SMOOTHERS}
 
 
 @pytest.mark.parametrize("name", SMOOTHERS)
@@ -147,8 +151,8 @@ def test_smoothers_are_the_batch_solution(name):
     obs, g = observations(), torch.Generator().manual_seed(2)
     E = SMOOTHERS[name](ENSEMBLE, lambda X: predict(X, obs, 0, STEPS), obs, g)
     mean, P = batch()
-    torch.testing.assert_close(E.mean(0), mean, **CLOSE)
-    torch.testing.assert_close(torch.cov(E.mT), P, **CLOSE)
+    torch.testing.assert_close(E.mean(0), mean, **NEAR[name])
+    torch.testing.assert_close(torch.cov(E.mT), P, **NEAR[name])
 
 
 @pytest.mark.parametrize("windows", [[0, 4], [0, 2, 4], [0, 1, 2, 3, 4]])
@@ -159,12 +163,43 @@ def test_windows_in_turn_end_where_the_kalman_filter_does(name, windows):
         rng=torch.Generator().manual_seed(2),
     )  # fmt: skip
     if len(windows) == 2:
-        torch.testing.assert_close(course.start_mean[0], batch()[0], **CLOSE)
-        torch.testing.assert_close(course.start_spread[0], batch()[1].diagonal().sqrt(), **CLOSE)
+        torch.testing.assert_close(course.start_mean[0], batch()[0], **NEAR[name])
+        torch.testing.assert_close(course.start_spread[0], batch()[1].diagonal().sqrt(), **NEAR[name])
     assert course.forecast_mean is None
     mean, P = kalman()[-1]
-    torch.testing.assert_close(course.mean[-1], mean, **CLOSE)
-    torch.testing.assert_close(torch.cov(course.ensemble.mT), P, **CLOSE)
+    torch.testing.assert_close(course.mean[-1], mean, **NEAR[name])
+    torch.testing.assert_close(torch.cov(course.ensemble.mT), P, **NEAR[name])
+
+
+def test_levda_as_published_has_one_minimum_and_no_spread():
+    obs, g = observations(), torch.Generator().manual_seed(2)
+    E = levda(ENSEMBLE, lambda X: predict(X, obs, 0, STEPS), obs, g, iterations=300, tolerance=1e-14)
+    torch.testing.assert_close(E, batch()[0].expand_as(E), atol=1e-6, rtol=0)
+
+
+def test_levda_randomized_is_the_kalman_gain_on_perturbed_observations():
+    obs, g = observations(), torch.Generator().manual_seed(2)
+    more = {"variant": "randomized", "iterations": 300, "tolerance": 1e-14}
+    E = levda(ENSEMBLE, lambda X: predict(X, obs, 0, STEPS), obs, g, **more)
+    noise = torch.randn(M, STEPS * SEEN, generator=torch.Generator().manual_seed(2), dtype=torch.double)
+    seen = predict(ENSEMBLE, obs, 0, STEPS)
+    X, S = ENSEMBLE - ENSEMBLE.mean(0), seen - seen.mean(0)
+    gain = X.mT @ S @ torch.linalg.inv(S.mT @ S + (M - 1) * torch.diag(obs.std**2))
+    torch.testing.assert_close(E, ENSEMBLE + (obs.value + obs.std * noise - seen) @ gain.mT, atol=1e-6, rtol=0)
+
+
+def test_levda_runs_side_by_side_are_runs_alone():
+    obs, both = observations(), torch.stack([ENSEMBLE, 2 * ENSEMBLE - 1])
+    solve = lambda E: levda(E, lambda X: predict(X, obs, 0, STEPS), obs, torch.Generator(), iterations=5)  # noqa: E731
+    torch.testing.assert_close(solve(both), torch.stack([solve(one) for one in both]), **CLOSE)
+
+
+def test_levda_says_what_is_wrong():
+    obs = observations()
+    with pytest.raises(ValueError, match="variant is 'best'; expected one of published, randomized, transformed"):
+        levda(ENSEMBLE, lambda X: X, obs, G, variant="best")
+    with pytest.raises(ValueError, match="1 member; two or more"):
+        levda(ENSEMBLE[:1], lambda X: X, obs, G)
 
 
 def test_strong_4dvar_is_the_batch_solution():

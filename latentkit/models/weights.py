@@ -107,8 +107,9 @@ def obtain(
     history = fit(model, checkpoint)
     checkpoint.unlink(missing_ok=True)
     if half:
-        for parameter in model.parameters():
-            parameter.data = parameter.data.half().float()
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.half().float()
     print(f"{name}: trained anew ({why})")
     folder = os.environ.get("LATENTKIT_WEIGHTS")
     if folder:

@@ -1,0 +1,134 @@
+r"""The bridge between a surrogate and an assimilation: ensembles of latents and parameters.
+
+LEVDA, section 3.1. The augmented latent is z = (s, u): latents s of an LDNet, and parameters by their range, which do
+not change. Its model and what is observed of it are
+
+    z(t + theta h) = (s + theta (s' - s), u),   s' the latents one output later, 0 <= theta <= 1                  (1)
+    seen(z) = decode(s) at the points of the observations                                                        (2)
+
+so that observations at any time and place are compared where they were made, in physical space, and nothing has to map
+them to latents. All is differentiable. Ensembles are (..., m, k + q), for the drivers `cycle` and `smooth`.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from latentkit.assimilation.observations import Network, Observations
+from latentkit.models.surrogates import Surrogate
+
+NEAR = 1e-3  # of an interval between outputs: what a time may be off a multiple of it
+
+
+class Latent:
+    """Hold how one model of a surrogate stands for the state; `forecast`, `observe` and `predict` are for the drivers.
+
+    Times are the testbed's; the first output is at 0. free: whether latents are unknowns of their own, as in the
+    paper, or follow from the parameters, which then are all that there is to estimate (an ensemble (..., m, q)).
+    """
+
+    def __init__(self, surrogate: Surrogate, model: int = 0, *, free: bool = True):
+        self.surrogate, self.model, self.free = surrogate, model, free
+        self.net, self.case = surrogate.net, surrogate.case
+        self.k, self.q = self.net.latent, self.net.unknowns
+        self._networks: list[tuple[Network | Observations, Callable[[Tensor], Tensor]]] = []
+
+    def start(
+        self,
+        parameters: Tensor,  # (..., m, q) in their own units
+        time: float = 0.0,
+    ) -> Tensor:  # (..., m, k + q)
+        """Return the ensemble at a time, by the surrogate's own trajectories of parameters; warns out of range."""
+        u = self.case.scaled(parameters)
+        self.surrogate.check(u)
+        z = torch.cat([u.new_zeros(*u.shape[:-1], self.k), u], -1)
+        with torch.no_grad():
+            return self.forecast(z, -self.case.interval, time)
+
+    def parameters(self, E: Tensor) -> Tensor:  # (..., k + q) -> (..., q)
+        """Return parameters in their own units."""
+        return self.case.unscaled(E[..., self.k :])
+
+    def fields(self, E: Tensor) -> Tensor:  # (..., k + q) -> (..., c, y, x)
+        """Return the fields that an ensemble stands for."""
+        return self.surrogate.fields(E[..., : self.k], self.model)
+
+    def forecast(self, E: Tensor, start: float, end: float) -> Tensor:
+        """Return the ensemble at `end`: equation 1."""
+        return self._path(E, start, [end])[0]
+
+    def observe(self, E: Tensor, obs: Network | Observations) -> Tensor:  # (..., m, o)
+        """Return what an ensemble shows at the points of observations, whatever their times."""
+        return self._look(obs)(E[..., : self.k].reshape(-1, self.k)).reshape(*E.shape[:-1], -1)
+
+    def predict(self, E: Tensor, obs: Network | Observations, start: float, end: float) -> Tensor:  # (..., m, o)
+        """Return what an ensemble at `start` will show of observations up to `end`, at their own times.
+
+        Raises ValueError for observations outside these times.
+        """
+        slack = NEAR * self.case.interval
+        own = obs.time.double().cpu()
+        outside = (own < start - slack) | (own > end + slack)
+        if outside.any():
+            row = int(outside.nonzero()[0])
+            raise ValueError(
+                f"observation {row} is of time {float(own[row]):g}, outside {start:g} to {end:g}; lengthen the window "
+                "or leave it out"
+            )
+        # Times of one moment are one decoding: those closer than rounding are taken together.
+        _, moment = torch.unique((own / slack).round(), return_inverse=True)
+        count = int(moment.max()) + 1
+        times = torch.zeros(count, dtype=torch.double).index_reduce(0, moment, own, "mean", include_self=False)
+        path = self._path(E, start, times.clamp(start, end).tolist())
+        groups: dict[int, list[int]] = {}  # moments by the network that is looked through, so as to decode them at once
+        networks, rows = [], [(moment == i).nonzero()[:, 0].to(obs.where.device) for i in range(count)]
+        for i, some in enumerate(rows):
+            here = Network(obs.time[some], obs.where[some], obs.channel[some])
+            place = next((j for j, known in enumerate(networks) if _same(known, here)), len(networks))
+            networks += [here] * (place == len(networks))
+            groups.setdefault(place, []).append(i)
+        parts = []
+        for place, moments in groups.items():
+            z = torch.stack([path[i][..., : self.k] for i in moments])
+            seen = self._look(networks[place])(z.reshape(-1, self.k)).reshape(*z.shape[:-1], -1)
+            parts.append(torch.cat(list(seen), -1))
+        order = torch.cat([rows[i] for moments in groups.values() for i in moments])
+        return torch.cat(parts, -1)[..., order.argsort().to(E.device)]
+
+    def _path(self, E: Tensor, start: float, times: list[float]) -> list[Tensor]:
+        """Return the ensemble at each of some times that ascend."""
+        rows = E.reshape(1, -1, E.shape[-1])
+        z, u = rows[..., : self.k], rows[..., self.k :]
+        now, path = 0, []
+        for time in times:
+            steps = (time - start) / self.case.interval
+            whole = round(steps) if abs(steps - round(steps)) <= NEAR else int(steps // 1)
+            for _ in range(whole - now):
+                z = self._advance(z, u)
+            now, share = whole, steps - whole
+            here = z if abs(share) <= NEAR else z + share * (self._advance(z, u) - z)  # (1)
+            path.append(torch.cat([here, u], -1).reshape(E.shape))
+        return path
+
+    def _advance(self, z: Tensor, u: Tensor) -> Tensor:
+        """Return latents (1, n, k) one output later, by the one model."""
+        x = torch.cat([z, u], -1)[0]
+        for layer in self.net.dynamics.layers[:-1]:
+            x = torch.nn.functional.silu(torch.addmm(layer.bias[self.model], x, layer.weight[self.model]))
+        layer = self.net.dynamics.layers[-1]
+        change = torch.addmm(layer.bias[self.model], x, layer.weight[self.model])
+        return z + self.net.log_step[self.model].exp() * change
+
+    def _look(self, network: Network | Observations) -> Callable[[Tensor], Tensor]:
+        """Return the map of latents (n, k) to what a network sees, from the last time where it is known."""
+        for known, look in self._networks:
+            if _same(known, network):
+                return look
+        self._networks = [(network, self.surrogate.look(network, self.model)), *self._networks[:127]]
+        return self._networks[0][1]
+
+
+def _same(a: Network | Observations, b: Network | Observations) -> bool:
+    """Say whether two networks look at the same points and channels, in the same order."""
+    return a.where.shape == b.where.shape and torch.equal(a.where, b.where) and torch.equal(a.channel, b.channel)

@@ -1,0 +1,150 @@
+r"""The three twin experiments of LEVDA: what is unknown, how a trajectory is made, when and where it is looked at.
+
+LEVDA, table 1 and section 4.1; P. Xiao et al. (2026), LD-EnSF. A *case* makes trajectories of fields from parameters
+alone: all start from one state, or from one that the parameters determine.
+
+    flow      Reynolds number 500 to 1500; one random start for all, 100 steps of burn-in at Re 1000, then 200 steps
+    tsunami   centre of the bump, each coordinate from 0 to half of the side; 42400 s, 2000 published steps
+    planet    height 0.1 to 30 m/h and width 1 to 4 rad of the source; 21 days, seen every 8 hours
+
+Of the flow one sees two velocities, of the others the state. Times are those of the testbeds: without unit for the
+flow, else seconds. What differs from the paper: the planet's start (`planet`), and what a preset says of the tsunami.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from latentkit.assimilation.interpolation import Linear, Spectral
+from latentkit.assimilation.observations import Network, Observations
+from latentkit.testbeds.kolmogorov import Kolmogorov
+from latentkit.testbeds.planet import DAY, HOUR, Planet
+from latentkit.testbeds.tsunami import Tsunami
+
+SPIN_UP = 252 * HOUR  # a quarter of the planet's year, when its source is farthest north
+
+
+@dataclass(frozen=True)
+class Case:
+    """Hold one twin experiment.
+
+    parameters: names, low and high: their ranges (q); channels: names and units; times (t) of what is kept, the first
+    is the start; axes: of the grid, slowest first; periods of these; weights (c, y, x): of points and channels in
+    scores, their mean is 1, before channels are divided by their deviations; fields: from parameters (m, q) to
+    trajectories (t, m, c, y, x); points: from a network to the map of fields (..., c, y, x) to what is seen (..., o).
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    low: Tensor
+    high: Tensor
+    channels: tuple[tuple[str, str], ...]
+    times: Tensor
+    axes: tuple[Tensor, ...]
+    periods: tuple[float | None, ...]
+    weights: Tensor
+    fields: Callable[[Tensor], Tensor]
+    points: Callable[[Network | Observations], Callable[[Tensor], Tensor]]
+
+    @property
+    def interval(self) -> float:
+        """Return the time between two outputs."""
+        return float(self.times[1] - self.times[0])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return channels and grid (c, y, x)."""
+        return tuple(self.weights.shape)
+
+    def draw(self, count: int, rng: Generator) -> Tensor:  # (count, q)
+        """Draw parameters, each even over its range."""
+        return self.low + (self.high - self.low) * torch.rand(count, len(self.low), generator=rng)
+
+    def scaled(self, parameters: Tensor) -> Tensor:  # (..., q) -> (..., q)
+        """Return parameters by their range, which is -1 to 1 then."""
+        return 2 * (parameters - self.low) / (self.high - self.low) - 1
+
+    def unscaled(self, scaled: Tensor) -> Tensor:  # (..., q) -> (..., q)
+        """Return parameters in their own units."""
+        return self.low + (scaled + 1) / 2 * (self.high - self.low)
+
+
+def flow(size: int, rng: Generator, *, outputs: int = 40, every: int = 5) -> Case:
+    """Return Kolmogorov flow of unknown Reynolds number, on size x size points, from one start drawn by rng."""
+    system = Kolmogorov(size)
+    first = system.advance(system.start(1, rng), 100, 1000.0)
+
+    def fields(parameters):
+        path = system.trajectory(
+            first.expand(len(parameters), -1, -1).contiguous(), outputs * every, every, parameters[:, 0]
+        )
+        return torch.stack([system.velocity(state) for state in path])
+
+    axis, period = torch.arange(size) * 2 * math.pi / size, 2 * math.pi
+    return Case(
+        "Kolmogorov flow", ("Reynolds number",), torch.tensor([500.0]), torch.tensor([1500.0]),
+        (("u", "1"), ("v", "1")), torch.arange(outputs + 1) * every * system.step, (axis, axis), (period, period),
+        torch.ones(2, size, size),
+        fields, lambda network: Spectral((size, size), network, (period, period)),
+    )  # fmt: skip
+
+
+def tsunami(size: int, *, width: float = 5e4, outputs: int = 50) -> Case:
+    """Return the basin with a bump of `width` [m] at an unknown place, on size x size cells.
+
+    The window is the published one to within a step an output.
+    """
+    system = Tsunami(size, width=width)
+    every = round(2000 * 21.43 / outputs / system.step)
+    axis = (torch.arange(size) + 0.5) * system.cell
+    axes = (axis, axis)
+
+    def fields(parameters):
+        return system.trajectory(system.start(parameters), outputs * every, every)
+
+    return Case(
+        "tsunami", ("x of the source [side]", "y of the source [side]"), torch.zeros(2), torch.full((2,), 0.5),
+        (("u", "m s-1"), ("v", "m s-1"), ("eta", "m")), torch.arange(outputs + 1) * every * system.step, axes,
+        (None, None), torch.ones(3, size, size), fields, lambda network: Linear(axes, network, (None, None)),
+    )  # fmt: skip
+
+
+def planet(rows: int, rng: Generator, *, days: int = 21) -> Case:
+    """Return the planet with an unknown source, on rows x 2 rows points, from one balanced start drawn by rng."""
+    system = Planet(rows, 2 * rows)
+    first, every = system.start(1, rng), round(DAY / 3 / system.step)
+    if every * system.step * 3 != DAY:
+        raise ValueError(f"a step of {system.step:g} s does not divide 8 hours; choose another number of rows")
+    axes = (system.latitudes, system.longitudes)
+
+    def fields(parameters):
+        start = first.expand(len(parameters), -1, -1, -1).contiguous()
+        return system.trajectory(start, days * 3 * every, every, SPIN_UP, *parameters.T)
+
+    return Case(
+        "planet", ("height of the source [m/h]", "width of the source [rad]"), torch.tensor([0.1, 1.0]),
+        torch.tensor([30.0, 4.0]), (("h", "m"), ("u", "m s-1"), ("v", "m s-1")),
+        torch.arange(days * 3 + 1) * every * system.step, axes, (None, 360.0),
+        (system.area * rows * 2 * rows).expand(3, -1, -1).contiguous(), fields,
+        lambda network: Linear(axes, network, (None, 360.0)),
+    )  # fmt: skip
+
+
+def deviations(trajectories: Tensor) -> Tensor:  # (t, m, c, y, x) -> (c, 1, 1)
+    """Return the standard deviation of each channel, by which scores and noise are measured."""
+    return trajectories.std((0, 1, 3, 4), correction=0)[:, None, None]
+
+
+def apart(
+    found: Tensor,  # (..., c, y, x)
+    truth: Tensor,  # (..., c, y, x)
+    weights: Tensor,  # (c, y, x)
+    scale: Tensor,  # (c, 1, 1) deviations
+    dims: Sequence[int] = (-3, -2, -1),
+) -> Tensor:
+    """Return the relative distance |found - truth| / |truth|, channels by their deviations and points by weights."""
+    weight = weights / scale.square()
+    return (((found - truth).square() * weight).sum(dims) / (truth.square() * weight).sum(dims)).sqrt()
