@@ -209,3 +209,12 @@ def test_roots_are_roots_whatever_the_observations_tell(m, size):
     torch.testing.assert_close(up, up.mT, **close)
     alone = roots(S[:1].float())[1]
     torch.testing.assert_close(alone.double(), down[:1], atol=1e-3, rtol=1e-3)
+
+
+def test_a_minimum_is_found_beyond_what_its_cost_can_tell():
+    A = torch.linspace(1, 30, 12, dtype=torch.double)
+    exact = torch.randn(4, 12, generator=G, dtype=torch.double)
+    cost = lambda x: 50 + 0.5 * (A * (x - exact).square()).sum(1)  # noqa: E731
+    found = minimize.lbfgs(cost, torch.zeros_like(exact), iterations=100, tolerance=0)
+    torch.testing.assert_close(found.point, exact, atol=1e-10, rtol=0)
+    assert found.evaluations < 100, "and it ends"

@@ -17,7 +17,9 @@ from latentkit.finite import NotFiniteError
 Forecast = Callable[[Tensor, float, float], Tensor]  # ensemble at the first time -> at the second
 Observe = Callable[[Tensor, Observations], Tensor]  # ensemble (..., m, k), observations of a time -> (..., m, o)
 Analyze = Callable[[Tensor, Tensor, Observations, Generator], Tensor]  # ensemble, what it predicts -> ensemble
-Solve = Callable[[Tensor, Callable[[Tensor], Tensor], Observations, Generator], Tensor]
+Predict = Callable[[Tensor], Tensor]  # of one window: ensemble at its start -> what it shows of the observations
+# -> ensemble at the window's start, or two, at its start and its end.
+Solve = Callable[[Tensor, Predict, Observations, Generator], Tensor | tuple[Tensor, Tensor]]
 
 KEPT = [f"{when}{what}" for when in ("forecast_", "", "start_") for what in ("mean", "spread")] + ["ensembles"]
 
@@ -106,8 +108,9 @@ def smooth(
     windows (w + 1): their borders; obs: Observations of all windows (a row on a border belongs to the earlier one), or
     a function that gives those of window i, from 0; predict: ensemble at a window's start, its observations, its start
     and end, to what is seen of each member (..., m, o); solve: ensemble, prediction as a function of it, observations
-    and generator, to the analysis at the window's start; forecast: carries it to the end; background: whether to carry
-    the background there too, one more run of the model, for what the course calls *forecast*.
+    and generator, to the analysis at the window's start, which `forecast` carries to its end; or to a pair, those
+    at start and end, where the model errs on the way, and nothing is forecast; background: whether to carry the
+    background there too, one more run of the model, for what the course calls *forecast*.
 
     The course holds the analyses at the windows' ends, and as *start* where they begin. A smoother that diverges stops
     likewise.
@@ -125,12 +128,16 @@ def smooth(
 
     course, kept = Course(), {name: [] for name in KEPT}
     for i, (start, end) in enumerate(zip(windows[:-1], windows[1:], strict=True)):
-        here, analysis = obs(i), E
+        here, analysis, ahead = obs(i), E, None
         try:
             if here is not None and len(here.time):
                 usable(here)
-                analysis = solve(E, lambda X, here=here, a=start, b=end: predict(X, here, a, b), here, rng)
-            ahead = _finite(forecast(_finite(analysis, "analysis"), start, end), "forecast")
+                solved = solve(E, lambda X, here=here, a=start, b=end: predict(X, here, a, b), here, rng)
+                analysis, ahead = solved if isinstance(solved, tuple) else (solved, None)
+            analysis = _finite(analysis, "analysis")
+            if ahead is None:
+                ahead = forecast(analysis, start, end)
+            ahead = _finite(ahead, "forecast")
             before = _finite(forecast(E, start, end), "forecast") if background else None
         except NotFiniteError as error:
             course.diverged, course.reason = end, str(error)
