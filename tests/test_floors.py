@@ -51,6 +51,7 @@ HOUSE = {
     "models.place_codes": (0, {"torch"}),
     "testbeds.kolmogorov": (0, {"torch"}),
     "testbeds.tsunami": (0, {"torch"}),
+    "testbeds.joint": (0, {"torch"}),
     "sources": (1, set()),
     "sources.variables": (1, set()),
     "sources.archive": (1, {"numpy", "xarray"}),

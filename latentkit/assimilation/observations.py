@@ -21,6 +21,10 @@ class Network(NamedTuple):
     where: Tensor
     channel: Tensor
 
+    def rows(self, which: Tensor) -> "Network":
+        """Return some rows, a mask or numbers."""
+        return Network(*(part[which] for part in self))
+
 
 class Observations(NamedTuple):
     """Hold time (o), point (o, d), channel (o), value (..., o) and error's standard deviation (o)."""
