@@ -8,6 +8,7 @@ from latentkit.assimilation.ensemble import finish, roots, rotation
 from latentkit.assimilation.ensf import EnSF
 from latentkit.assimilation.gaussian import Given
 from latentkit.assimilation.observations import Observations
+from latentkit.finite import NotFiniteError
 from latentkit.testbeds.kolmogorov import Kolmogorov
 
 G = torch.Generator().manual_seed(0)
@@ -218,3 +219,18 @@ def test_a_minimum_is_found_beyond_what_its_cost_can_tell():
     found = minimize.lbfgs(cost, torch.zeros_like(exact), iterations=100, tolerance=0)
     torch.testing.assert_close(found.point, exact, atol=1e-10, rtol=0)
     assert found.evaluations < 100, "and it ends"
+
+
+def test_a_model_that_breaks_down_on_the_way_to_a_minimum_shortens_the_step():
+    def cost(x):
+        if (x > 3).any():
+            raise NotFiniteError("too far")
+        return (x - 2).pow(4).sum(1) - 0.1 * (3 - x).log().sum(1)
+
+    start = torch.tensor([[2.9], [-40.0], [1.0]], dtype=torch.double)
+    found = minimize.lbfgs(cost, start, iterations=200, tolerance=0)
+    x = found.point
+    slope = 4 * (x - 2).pow(3) + 0.1 / (3 - x)
+    torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-8, rtol=0)
+    with pytest.raises(NotFiniteError, match="too far"):
+        minimize.lbfgs(cost, start + 1)

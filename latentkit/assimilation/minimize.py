@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from latentkit.finite import NotFiniteError
+
 PATIENCE = 10  # steps
 
 
@@ -37,9 +39,10 @@ def lbfgs(
 ) -> Minimum:
     """Minimize r costs side by side, each of n numbers.
 
-    cost: points (r, n) to costs (r), row i of which depends on row i alone; iterations: at most; memory: pairs kept;
-    tolerance: a row ends where its cost falls by less than so much of itself, or its gradient is that small; 0 to go
-    on where costs are level to rounding, until its gradient has not been halved in PATIENCE steps.
+    cost: points (r, n) to costs (r), row i of which depends on row i alone; where it is not finite, or it raises
+    NotFiniteError, a step was too long; iterations: at most; memory: pairs kept; tolerance: a row ends where its cost
+    falls by less than so much of itself, or its gradient is that small; 0 to go on where costs are level to rounding,
+    until its gradient has not been halved in PATIENCE steps.
 
     Raises ValueError where the cost is not finite at the start, with the row.
     """
@@ -66,7 +69,10 @@ def lbfgs(
         rounding = 4 * torch.finfo(f.dtype).eps * f.abs()
         for _ in range(25):
             trial = torch.where(waiting[:, None], x + size[:, None] * p, new_x)
-            value, gradient = _value(cost, trial)
+            try:
+                value, gradient = _value(cost, trial)
+            except NotFiniteError:  # a model broke down, of one row at least: all that wait take a shorter step
+                value, gradient = torch.full_like(f, torch.inf), torch.zeros_like(g)
             evaluations += 1
             enough = value <= f + 1e-4 * size * slope
             ahead = (value <= f + rounding) & ((gradient * p).sum(1) <= (2e-4 - 1) * slope)  # (1)
