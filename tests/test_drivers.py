@@ -37,8 +37,8 @@ def test_times_without_observations_are_forecasts_alone():
 @pytest.mark.parametrize(
     ("obs", "more", "words"),
     [
-        ([1.5], {}, "observation 0 is of time 1.5, which is none of the analysis times"),
-        ([1.0, 3.0], {}, "observation 1 is of time 3, outside the windows"),
+        ([1.5], {}, "observation 0 at time 1.5 is at none of the analysis times"),
+        ([1.0, 3.0], {}, "observation 1 at time 3 is outside the windows"),
         ([1.0], {"times": (0, 0)}, "expected two or more, ascending"),
         ([1.0], {"ensemble": E[0]}, "members before variables"),
         ([1.0], {"ensemble": E[:1]}, "one member has no covariance"),
@@ -99,6 +99,31 @@ def test_times_in_single_precision_are_the_analysis_times(step):
     obs = Observations(times, times[:, None] * 0, times.long() * 0, times * 0, times * 0 + 1)
     course = run(obs, times=[step * i for i in range(41)], ensemble=E.float())
     assert len(course.times) == 40 and (course.spread[:, 0].diff() < 0).all(), "each row is used once"
+
+
+@pytest.mark.parametrize("step", [0.04, 0.05, 0.1])
+def test_times_in_single_precision_on_a_border_belong_to_the_earlier_window(step):
+    seen = []
+
+    def solve(E, predict, obs, g):
+        seen.append(obs.time)
+        return E
+
+    times, windows = torch.arange(1, 41) * step, [step * i for i in range(0, 41, 4)]
+    obs = Observations(times, times[:, None] * 0, times.long() * 0, times * 0, times * 0 + 1)
+    drivers.smooth(E, windows, obs, predict=None, solve=solve, forecast=lambda E, a, b: E, rng=G)
+    assert torch.equal(torch.stack(seen), times.reshape(10, 4))
+    for start in (0.0, step):
+        with pytest.raises(ValueError, match=r"observation 0 at time .* is outside the windows: after"):
+            drivers.smooth(
+                E,
+                [start, 9.0],
+                obs._replace(time=times - step + start),
+                predict=None,
+                solve=solve,
+                forecast=None,
+                rng=G,
+            )
 
 
 def test_a_filter_that_diverges_says_when_and_keeps_what_it_has():
