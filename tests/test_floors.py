@@ -38,6 +38,7 @@ HOUSE = {
     "assimilation.minimize": (0, {"torch"}),
     "assimilation.drivers": (1, {"torch"}),
     "assimilation.ensemble": (1, {"torch"}),
+    "assimilation.inflation": (1, {"torch"}),
     "assimilation.etkf": (1, {"torch"}),
     "assimilation.enkf": (1, {"torch"}),
     "assimilation.gaussian": (1, {"torch"}),
