@@ -119,11 +119,15 @@ def periodic(
     lengths: Tensor | float,  # (d) or one number: period of each coordinate, inf for none
 ) -> Tensor:  # (n, m)
     """Return distances between points on a ring, a torus, a cylinder or a plane, in the units of the coordinates."""
-    gap = (a[:, None] - b).abs()
-    lengths = torch.as_tensor(lengths, dtype=gap.dtype, device=gap.device).expand(gap.shape[-1])
-    inner = gap % lengths
-    gap = torch.where(lengths.isinf(), gap, torch.minimum(inner, lengths - inner))
-    return gap.square().sum(-1).sqrt()
+    lengths = torch.as_tensor(lengths, dtype=a.dtype).expand(a.shape[1]).tolist()
+    squares = None
+    for x, y, length in zip(a.unbind(1), b.unbind(1), lengths, strict=True):  # in place: of thousands by thousands
+        gap = (x[:, None] - y).abs_()
+        if not math.isinf(length):
+            gap = gap.remainder_(length)
+            gap = torch.minimum(gap, length - gap)
+        squares = gap.square_() if squares is None else squares.add_(gap.square_())
+    return squares.sqrt_()
 
 
 def great_circle(

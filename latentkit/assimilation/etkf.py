@@ -23,6 +23,8 @@ from latentkit.assimilation.ensemble import finish, roots, standardized
 from latentkit.assimilation.observations import Observations
 from latentkit.localization import RADII, taper
 
+END = 0.88  # of its reach: beyond, a taper is below 1e-3 and counts for nothing
+
 
 def transform(
     S: Tensor,  # (..., m, o)
@@ -84,17 +86,16 @@ class Local:
         """Note which observations each variable is analyzed with, and the roots of their tapers."""
         if not distance.isfinite().all():
             raise ValueError("distances between variables and observations are not finite")
-        all_of_them = self.radius == float("inf")
-        weight = torch.ones_like(distance) if all_of_them else taper(distance, RADII * self.radius)
-        place = torch.arange(len(distance), device=distance.device) if self.place is None else self.place
+        reach = RADII * self.radius
+        place = torch.arange(len(distance)) if self.place is None else self.place
+        place = place.to(distance.device)
         if place.min() < 0 or place.max() >= len(distance):
             raise ValueError(
                 f"variables lie at places {int(place.min())} to {int(place.max())}; distances are of {len(distance)} "
                 "places, from 0"
             )
         self.shape, self.groups = (len(place), distance.shape[1]), []
-        weight = torch.where(weight > 1e-3, weight, 0)
-        reached = (weight > 0).sum(1)
+        reached = (distance < END * reach).sum(1)
         by_place, count = torch.argsort(place, stable=True), torch.bincount(place, minlength=len(distance))
         first = count.cumsum(0) - count  # of each place in `by_place`
         for n in count[count > 0].unique().tolist():
@@ -104,9 +105,11 @@ class Local:
             for rows in mine.chunk(max(1, min(8, len(mine) // 64))):
                 rows = rows[reached[rows] > 0]
                 if len(rows):
-                    best = weight[rows].topk(int(reached[rows].max()), dim=1)
+                    best = distance[rows].topk(int(reached[rows].max()), dim=1, largest=False)
+                    weight = taper(best.values / reach, 1.0)
+                    weight = torch.where(best.values < END * reach, weight, 0)  # what is out of reach is padding
                     variables = by_place[first[rows, None] + torch.arange(n, device=rows.device)]  # (r, n)
-                    self.groups.append((variables, best.indices, best.values.sqrt()))
+                    self.groups.append((variables, best.indices, weight.sqrt()))
         self.inflated = torch.where(reached[place] > 0, self.inflation, 1.0)
 
     def __call__(self, E: Tensor, Y: Tensor, obs: Observations, rng: Generator) -> Tensor:
