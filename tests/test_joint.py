@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from latentkit.assimilation import drivers, etkf, ienks, interpolation
+from latentkit.assimilation import drivers, etkf, fourdvar, ienks, interpolation
 from latentkit.assimilation.observations import Network, everywhere, measure
 from latentkit.testbeds.joint import Joint
 from latentkit.testbeds.kolmogorov import Kolmogorov
@@ -229,6 +229,20 @@ def test_an_unknown_forcing_is_found(driver):
     assert course.diverged is None
     assert (course.mean[-1, :8] - truth[-1]).square().mean().sqrt() < 0.5
     assert abs(course.mean[-1, 8] - 6.5) < 0.2 and course.spread[-1, 8] < 0.2
+
+
+def test_4dvar_finds_state_and_forcing_through_the_testbed():
+    truth = ring.pack(RING.advance(draw(8, low=-3, high=8), 500)[None], torch.tensor([[6.5]], **DOUBLE))
+    times = torch.arange(1, 11, **DOUBLE) * 0.6 * RING.step  # most of them between steps
+    lookout = everywhere(torch.arange(0, 8, 2, **DOUBLE)[:, None] + 0.3, times, [0])
+    seen = ring.predict(truth, lookout, 0.0, 8 * RING.step)[0]
+    obs = measure(lookout, seen, 1e-4, torch.Generator().manual_seed(5))
+    background = truth + torch.cat([0.3 * torch.randn(1, 8, generator=G, **DOUBLE), torch.ones(1, 1, **DOUBLE)], 1)
+    found = fourdvar.strong(
+        background, lambda E: ring.predict(E, obs, 0.0, 8 * RING.step), obs, G, root=torch.eye(9, **DOUBLE),
+        iterations=500, tolerance=0,
+    )  # fmt: skip
+    assert (found - truth).abs().max() < 0.02 < 0.3 < (background - truth).abs().max()
 
 
 def test_hours_may_be_the_unit_of_time():
