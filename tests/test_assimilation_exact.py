@@ -229,7 +229,7 @@ def test_weak_4dvar_is_the_kalman_smoother_with_model_error():
     seen = lambda path: (path[1:] @ H.mT).movedim(0, -2).flatten(-2)  # noqa: E731
     path = fourdvar.weak(
         mean.expand(1, K), STEPS, lambda x, i: x @ MODEL.mT, seen, obs, g, root=root, error_root=error,
-        iterations=300, tolerance=1e-16,
+        iterations=300, tolerance=0,
     )  # fmt: skip
     # The path is Gaussian a priori; condition its joint covariance on the observations.
     powers = [torch.linalg.matrix_power(MODEL, i) for i in range(STEPS + 1)]
@@ -244,7 +244,40 @@ def test_weak_4dvar_is_the_kalman_smoother_with_model_error():
     full = torch.cat([torch.zeros(len(full), K, dtype=torch.double), full], 1)
     gain = C @ full.mT @ torch.linalg.inv(full @ C @ full.mT + torch.diag(obs.std**2))
     expected = prior + gain @ (obs.value - full @ prior)
-    torch.testing.assert_close(path[:, 0].flatten(), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(path[:, 0].flatten(), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_weak_4dvar_in_windows_is_the_kalman_filter_with_model_error(length):
+    steps, noise = 6, 0.3 * torch.eye(K, dtype=torch.double)
+    values = torch.cat([VALUES, -VALUES[:2]])
+    mean, P = moments(ENSEMBLE)
+    means, covariances = [mean], [P]
+    for i in range(steps):
+        mean, P = MODEL @ mean, MODEL @ P @ MODEL.mT + noise @ noise.mT
+        gain = P @ H.mT @ torch.linalg.inv(H @ P @ H.mT + torch.diag(STD**2))
+        mean, P = mean + gain @ (values[i] - H @ mean), P - gain @ H @ P
+        means, covariances = [*means, mean], [*covariances, P]
+    roots = iter([torch.linalg.cholesky(P) for P in covariances[::length]])
+
+    def solve(E, predict, obs, g):
+        see = lambda path: (path[1:] @ H.mT).movedim(0, -2).flatten(-2)  # noqa: E731
+        path = fourdvar.weak(
+            E, length, lambda x, i: x @ MODEL.mT, see, obs, g, root=next(roots), error_root=noise, iterations=300,
+            tolerance=0,
+        )  # fmt: skip
+        return path[0], path[-1]
+
+    def refuse(*_):
+        raise AssertionError("the model runs within `solve`")
+
+    times = torch.arange(1, steps + 1, dtype=torch.double)
+    course = drivers.smooth(
+        ENSEMBLE.mean(0, keepdim=True), range(0, steps + 1, length), observations(times, values), predict=refuse,
+        solve=solve, forecast=refuse, rng=torch.Generator().manual_seed(2),
+    )  # fmt: skip
+    torch.testing.assert_close(course.mean, torch.stack(means[length::length]), **CLOSE)
+    assert course.start_mean.shape == course.mean.shape and not torch.equal(course.start_mean, course.mean)
 
 
 def test_given_covariances_make_3dvar_and_optimal_interpolation():

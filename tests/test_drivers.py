@@ -8,6 +8,7 @@ from latentkit.assimilation.ensemble import finish, roots, rotation
 from latentkit.assimilation.ensf import EnSF
 from latentkit.assimilation.gaussian import Given
 from latentkit.assimilation.observations import Observations
+from latentkit.finite import NotFiniteError
 from latentkit.testbeds.kolmogorov import Kolmogorov
 
 G = torch.Generator().manual_seed(0)
@@ -36,8 +37,8 @@ def test_times_without_observations_are_forecasts_alone():
 @pytest.mark.parametrize(
     ("obs", "more", "words"),
     [
-        ([1.5], {}, "observation 0 is of time 1.5, which is none of the analysis times"),
-        ([1.0, 3.0], {}, "observation 1 is of time 3, outside the windows"),
+        ([1.5], {}, "observation 0 at time 1.5 is at none of the analysis times"),
+        ([1.0, 3.0], {}, "observation 1 at time 3 is outside the windows"),
         ([1.0], {"times": (0, 0)}, "expected two or more, ascending"),
         ([1.0], {"ensemble": E[0]}, "members before variables"),
         ([1.0], {"ensemble": E[:1]}, "one member has no covariance"),
@@ -98,6 +99,31 @@ def test_times_in_single_precision_are_the_analysis_times(step):
     obs = Observations(times, times[:, None] * 0, times.long() * 0, times * 0, times * 0 + 1)
     course = run(obs, times=[step * i for i in range(41)], ensemble=E.float())
     assert len(course.times) == 40 and (course.spread[:, 0].diff() < 0).all(), "each row is used once"
+
+
+@pytest.mark.parametrize("step", [0.04, 0.05, 0.1])
+def test_times_in_single_precision_on_a_border_belong_to_the_earlier_window(step):
+    seen = []
+
+    def solve(E, predict, obs, g):
+        seen.append(obs.time)
+        return E
+
+    times, windows = torch.arange(1, 41) * step, [step * i for i in range(0, 41, 4)]
+    obs = Observations(times, times[:, None] * 0, times.long() * 0, times * 0, times * 0 + 1)
+    drivers.smooth(E, windows, obs, predict=None, solve=solve, forecast=lambda E, a, b: E, rng=G)
+    assert torch.equal(torch.stack(seen), times.reshape(10, 4))
+    for start in (0.0, step):
+        with pytest.raises(ValueError, match=r"observation 0 at time .* is outside the windows: after"):
+            drivers.smooth(
+                E,
+                [start, 9.0],
+                obs._replace(time=times - step + start),
+                predict=None,
+                solve=solve,
+                forecast=None,
+                rng=G,
+            )
 
 
 def test_a_filter_that_diverges_says_when_and_keeps_what_it_has():
@@ -209,3 +235,27 @@ def test_roots_are_roots_whatever_the_observations_tell(m, size):
     torch.testing.assert_close(up, up.mT, **close)
     alone = roots(S[:1].float())[1]
     torch.testing.assert_close(alone.double(), down[:1], atol=1e-3, rtol=1e-3)
+
+
+def test_a_minimum_is_found_beyond_what_its_cost_can_tell():
+    A = torch.linspace(1, 30, 12, dtype=torch.double)
+    exact = torch.randn(4, 12, generator=G, dtype=torch.double)
+    cost = lambda x: 50 + 0.5 * (A * (x - exact).square()).sum(1)  # noqa: E731
+    found = minimize.lbfgs(cost, torch.zeros_like(exact), iterations=100, tolerance=0)
+    torch.testing.assert_close(found.point, exact, atol=1e-10, rtol=0)
+    assert found.evaluations < 100, "and it ends"
+
+
+def test_a_model_that_breaks_down_on_the_way_to_a_minimum_shortens_the_step():
+    def cost(x):
+        if (x > 3).any():
+            raise NotFiniteError("too far")
+        return (x - 2).pow(4).sum(1) - 0.1 * (3 - x).log().sum(1)
+
+    start = torch.tensor([[2.9], [-40.0], [1.0]], dtype=torch.double)
+    found = minimize.lbfgs(cost, start, iterations=200, tolerance=0)
+    x = found.point
+    slope = 4 * (x - 2).pow(3) + 0.1 / (3 - x)
+    torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-8, rtol=0)
+    with pytest.raises(NotFiniteError, match="too far"):
+        minimize.lbfgs(cost, start + 1)

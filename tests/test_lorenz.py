@@ -54,6 +54,17 @@ def test_members_go_side_by_side_each_with_its_forcing():
         Lorenz96(3)
 
 
+def test_butterflies_go_side_by_side_each_with_its_parameters():
+    system = Lorenz63()
+    x = torch.randn(2, 3, 3, generator=G, dtype=torch.double) + system.start(torch.zeros((), dtype=torch.double))
+    rayleigh = torch.tensor([20.0, 24.0, 28.0], dtype=torch.double)
+    together = system.trajectory(x, 20, 10, prandtl=9.0, rayleigh=rayleigh)
+    for i in range(3):
+        one = Lorenz63(prandtl=9.0, rayleigh=float(rayleigh[i]))
+        torch.testing.assert_close(together[:, :, i], one.trajectory(x[:, i], 20, 10))
+    torch.testing.assert_close(system.advance(x, 5), system.advance(x, 5, 10.0, 28.0, 8 / 3))
+
+
 def test_the_gradient_is_that_of_finite_differences():
     system = Lorenz96(5)
     x = torch.randn(5, generator=G, dtype=torch.double, requires_grad=True)

@@ -139,6 +139,49 @@ def test_linear_interpolation_goes_round_and_stops_at_poles():
         interpolation.Linear([lat], at(torch.zeros(1, 2), 0), [None])
 
 
+def test_channels_may_stand_beside_each_other():
+    place = torch.arange(5.0, dtype=torch.double)
+    axes = [(place, place + 0.5), (place + 0.5, place)]
+    points = torch.rand(20, 2, generator=G, dtype=torch.double) * 3 + 0.5
+    channel = torch.arange(20) % 2
+    field = torch.stack([3 * y[:, None] - 2 * x for y, x in axes])
+    seen = interpolation.Linear(axes, at(points, channel), [None, None])(field)
+    torch.testing.assert_close(seen, 3 * points[:, 0] - 2 * points[:, 1])
+    same = interpolation.Linear([axes[0]] * 2, at(points, channel), [None, None])(field)
+    assert torch.equal(same, interpolation.Linear(axes[0], at(points, channel), [None, None])(field))
+    with pytest.raises(ValueError, match="observation 3 has coordinate 1 at 5.4"):
+        interpolation.Linear(axes, at(torch.tensor([[0.0, 5.4]] * 4), torch.tensor([0, 0, 0, 1])), [None, None])
+    with pytest.raises(ValueError, match="expected one size, and the axes of 3 channels"):
+        interpolation.Linear(axes, at(points, 2), [None, None])
+    with pytest.raises(ValueError, match="expected one size"):
+        interpolation.Linear([axes[0], (place, place[1:])], at(points, channel), [None, None])
+
+
+@pytest.mark.parametrize("north_first", [False, True])
+def test_fields_go_on_over_the_poles(north_first):
+    def around_an_equatorial_axis(lat, lon):
+        """Return height, and wind of a turning sphere whose pole lies on the equator: smooth everywhere."""
+        lat, lon = torch.deg2rad(lat), torch.deg2rad(lon)
+        return torch.stack([torch.cos(lat) * torch.cos(lon), -torch.sin(lat) * torch.cos(lon), torch.sin(lon)])
+
+    lat, lon = torch.linspace(-87, 87, 30, dtype=torch.double), torch.arange(60, dtype=torch.double) * 6
+    lat = lat.flip(0) if north_first else lat
+    field = around_an_equatorial_axis(*torch.meshgrid(lat, lon, indexing="ij"))
+    rows = interpolation.latitudes_over_poles(lat)
+    assert rows[[0, -1]].abs().tolist() == [93, 93] and (rows.diff().sign() == rows.diff()[0].sign()).all()
+    points = torch.tensor([[90, 10], [89.5, 200], [87.3, 359], [-90, 45], [-88.2, 91], [40, 3]], dtype=torch.double)
+    for c in range(3):
+        truth = around_an_equatorial_axis(*points.T)[c]
+        seen = interpolation.Linear([rows, lon], at(points, c), [None, 360.0])(interpolation.over_poles(field, (1, 2)))
+        torch.testing.assert_close(seen, truth, atol=6e-3, rtol=0)
+    ends = interpolation.Linear([lat, lon], at(points, 0), [None, 360.0])(field)
+    assert (ends - around_an_equatorial_axis(*points.T)[0]).abs().max() > 0.04, "without: the last row's value"
+    with pytest.raises(ValueError, match="lies on a pole"):
+        interpolation.latitudes_over_poles(torch.linspace(-90, 90, 5))
+    with pytest.raises(ValueError, match="5 longitudes"):
+        interpolation.over_poles(torch.zeros(1, 4, 5))
+
+
 @pytest.mark.parametrize("size", [(8, 10), (9, 7)])
 def test_spectral_interpolation_is_exact_for_what_the_grid_resolves(size):
     period = (2.0, 3.0)

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.observations import Observations, usable
+from latentkit.assimilation.observations import Observations, first_of, usable
 from latentkit.finite import NotFiniteError
 
 Forecast = Callable[[Tensor, float, float], Tensor]  # ensemble at the first time -> at the second
 Observe = Callable[[Tensor, Observations], Tensor]  # ensemble (..., m, k), observations of a time -> (..., m, o)
 Analyze = Callable[[Tensor, Tensor, Observations, Generator], Tensor]  # ensemble, what it predicts -> ensemble
-Solve = Callable[[Tensor, Callable[[Tensor], Tensor], Observations, Generator], Tensor]
+Predict = Callable[[Tensor], Tensor]  # of one window: ensemble at its start -> what it shows of the observations
+# -> ensemble at the window's start, or two, at its start and its end.
+Solve = Callable[[Tensor, Predict, Observations, Generator], Tensor | tuple[Tensor, Tensor]]
 
+SINGLE = 1e-6  # share of itself by which a time in single precision may be off
 KEPT = [f"{when}{what}" for when in ("forecast_", "", "start_") for what in ("mean", "spread")] + ["ensembles"]
 
 
@@ -68,25 +71,18 @@ def cycle(
     Raises ValueError for an ensemble that is not finite, times that do not ascend, and observations between
     the times.
     """
-    times = [float(t) for t in times]
-    _check(E, times)
+    times = _checked(E, times)
     if not callable(obs):
         obs = _at_times(obs, times)
-    course, kept = Course(), {name: [] for name in KEPT}
-    for i, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True), 1):
-        here = obs(i)
-        try:
-            background = analysis = _finite(forecast(E, start, end), "forecast")
-            if here is not None and len(here.time):
-                usable(here)
-                analysis = _finite(analyze(background, observe(background, here), here, rng), "analysis")
-        except NotFiniteError as error:
-            course.diverged, course.reason = end, str(error)
-            break
-        E = analysis
-        _note(kept, background, E, keep)
-        course.times.append(end)
-    return _finished(course, kept, E, keep)
+
+    def step(E, i, start, end):
+        background, here = _finite(forecast(E, start, end), "forecast"), obs(i + 1)
+        if here is None or not len(here.time):
+            return background, background, None
+        usable(here)
+        return background, _finite(analyze(background, observe(background, here), here, rng), "analysis"), None
+
+    return _course(E, times, step, keep)
 
 
 def smooth(
@@ -106,81 +102,106 @@ def smooth(
     windows (w + 1): their borders; obs: Observations of all windows (a row on a border belongs to the earlier one), or
     a function that gives those of window i, from 0; predict: ensemble at a window's start, its observations, its start
     and end, to what is seen of each member (..., m, o); solve: ensemble, prediction as a function of it, observations
-    and generator, to the analysis at the window's start; forecast: carries it to the end; background: whether to carry
-    the background there too, one more run of the model, for what the course calls *forecast*.
+    and generator, to the analysis at the window's start, which `forecast` carries to its end; or to a pair, those
+    at start and end, where the model errs on the way, and nothing is forecast; background: whether to carry the
+    background there too, one more run of the model, for what the course calls *forecast*.
 
     The course holds the analyses at the windows' ends, and as *start* where they begin. A smoother that diverges stops
     likewise.
 
     Raises ValueError as `cycle` does.
     """
-    windows = [float(t) for t in windows]
-    _check(E, windows)
+    windows = _checked(E, windows)
     if not callable(obs):
-        _inside(obs, windows[0], windows[-1])
-        every = obs
+        obs = _in_windows(obs, windows)
 
-        def obs(i):
-            return every.between(windows[i], windows[i + 1])
+    def step(E, i, start, end):
+        here, solved = obs(i), E
+        if here is not None and len(here.time):
+            usable(here)
+            solved = solve(E, lambda X: predict(X, here, start, end), here, rng)
+        analysis, ahead = solved if isinstance(solved, tuple) else (solved, None)
+        analysis = _finite(analysis, "analysis")
+        ahead = _finite(forecast(analysis, start, end) if ahead is None else ahead, "forecast")
+        return _finite(forecast(E, start, end), "forecast") if background else None, ahead, analysis
 
+    return _course(E, windows, step, keep)
+
+
+def _course(
+    E: Tensor,
+    times: list[float],
+    step: Callable[[Tensor, int, float, float], tuple[Tensor | None, Tensor, Tensor | None]],
+    keep: bool,
+) -> Course:
+    """Go from each time to the next and note what went before, the analysis there, and the one at the start."""
     course, kept = Course(), {name: [] for name in KEPT}
-    for i, (start, end) in enumerate(zip(windows[:-1], windows[1:], strict=True)):
-        here, analysis = obs(i), E
+    for i, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True)):
         try:
-            if here is not None and len(here.time):
-                usable(here)
-                analysis = solve(E, lambda X, here=here, a=start, b=end: predict(X, here, a, b), here, rng)
-            ahead = _finite(forecast(_finite(analysis, "analysis"), start, end), "forecast")
-            before = _finite(forecast(E, start, end), "forecast") if background else None
+            before, after, first = step(E, i, start, end)
         except NotFiniteError as error:
             course.diverged, course.reason = end, str(error)
             break
-        _note(kept, before, ahead, keep, analysis)
-        E = ahead
+        for name, ensemble in (("forecast_", before), ("", after), ("start_", first)):
+            if ensemble is not None:
+                kept[f"{name}mean"].append(ensemble.mean(-2))
+                kept[f"{name}spread"].append(ensemble.std(-2, correction=min(1, ensemble.shape[-2] - 1)))
+        if keep:
+            kept["ensembles"].append(after)
         course.times.append(end)
-    return _finished(course, kept, E, keep)
+        E = after
+    for name, parts in kept.items():
+        if parts:
+            setattr(course, name, torch.stack(parts))
+    course.ensemble = E
+    return course
 
 
-def _check(E: Tensor, times: list[float]) -> None:
+def _checked(E: Tensor, times: Sequence[float]) -> list[float]:
+    """Return the times as numbers, if they and the ensemble are what a driver can start with."""
+    times = [float(t) for t in times]
     if E.ndim < 2:
         raise ValueError(f"an ensemble of shape {tuple(E.shape)}; expected (..., m, k), members before variables")
-    if not E.isfinite().all():
-        where = (~E.isfinite()).nonzero()[0].tolist()
-        raise ValueError(f"the ensemble at time {times[0]:g} is not finite, first at {where} (member, variable last)")
     if len(times) < 2 or any(a >= b for a, b in zip(times[:-1], times[1:], strict=True)):
         raise ValueError(f"times are {times[:4]} ...; expected two or more, ascending")
-
-
-def _inside(obs: Observations, start: float, end: float) -> None:
-    edge = 1e-6 * max(abs(start), abs(end))  # single precision of a time is not a time outside
-    outside = (obs.time <= start) | (obs.time > end + edge)
-    if outside.any():
-        row = int(outside.nonzero()[0])
-        raise ValueError(
-            f"observation {row} is of time {float(obs.time[row]):g}, outside the windows: after {start:g} up to {end:g}"
-        )
+    _finite(E, f"ensemble at time {times[0]:g}")
+    return times
 
 
 def _at_times(obs: Observations, times: list[float]) -> Callable[[int], Observations]:
-    """Return the function that gives the observations of each time, each row used once."""
-    _inside(obs, times[0], times[-1])
-    grid, own = torch.tensor(times, dtype=torch.double), obs.time.double().cpu()
+    """Return the function that gives the observations of times[i], each row used once."""
+    grid, own = _inside(obs, times)
     place = torch.searchsorted(grid[1:] / 2 + grid[:-1] / 2, own)  # the nearest
-    between = (grid[place] - own).abs() > 1e-5 * grid.diff().min() + 1e-6 * grid.abs().max()
+    between = (grid[place] - own).abs() > 1e-5 * grid.diff().min() + SINGLE * grid.abs().max()
     if between.any():
-        row = int(between.nonzero()[0])
         raise ValueError(
-            f"observation {row} is of time {float(obs.time[row]):g}, which is none of the analysis times; "
-            "add it to them, or smooth over a window"
+            f"{first_of(obs, between)} is at none of the analysis times; add it to them, or smooth over a window"
         )
+    return _grouped(obs, place)
+
+
+def _in_windows(obs: Observations, borders: list[float]) -> Callable[[int], Observations]:
+    """Return the function that gives the observations of window i, each row used once."""
+    grid, own = _inside(obs, borders)
+    return _grouped(obs, torch.searchsorted(grid + SINGLE * grid.abs(), own) - 1)
+
+
+def _inside(obs: Observations, times: list[float]) -> tuple[Tensor, Tensor]:
+    """Return these times, and those of observations if all are after the first and none is after the last."""
+    grid, own = torch.tensor(times, dtype=torch.double), obs.time.double().cpu()
+    start, end = grid[[0, -1]] + SINGLE * grid[[0, -1]].abs()
+    outside = (own <= start) | (own > end)
+    if outside.any():
+        raise ValueError(f"{first_of(obs, outside)} is outside the windows: after {times[0]:g} up to {times[-1]:g}")
+    return grid, own
+
+
+def _grouped(obs: Observations, place: Tensor) -> Callable[[int], Observations]:
+    """Return the function from a number to the observations that have it as their place (o)."""
     order = torch.argsort(place, stable=True)
-    groups = dict(zip(*_split(place[order], order), strict=True))
+    found, counts = torch.unique_consecutive(place[order], return_counts=True)
+    groups = dict(zip(found.tolist(), order.split(counts.tolist()), strict=True))
     return lambda i: obs.rows(groups.get(i, order[:0]))
-
-
-def _split(sorted_place: Tensor, order: Tensor) -> tuple[list[int], list[Tensor]]:
-    values, counts = torch.unique_consecutive(sorted_place, return_counts=True)
-    return values.tolist(), list(order.split(counts.tolist()))
 
 
 def _finite(E: Tensor, what: str) -> Tensor:
@@ -189,20 +210,3 @@ def _finite(E: Tensor, what: str) -> Tensor:
         where = (~E.isfinite()).nonzero()[0].tolist()
         raise NotFiniteError(f"the {what} is not finite, first at {where} (run, if any, member, variable)")
     return E
-
-
-def _note(kept: dict[str, list], before: Tensor | None, E: Tensor, keep: bool, start: Tensor | None = None) -> None:
-    for name, ensemble in (("forecast_", before), ("", E), ("start_", start)):
-        if ensemble is not None:
-            kept[f"{name}mean"].append(ensemble.mean(-2))
-            kept[f"{name}spread"].append(ensemble.std(-2, correction=min(1, ensemble.shape[-2] - 1)))
-    if keep:
-        kept["ensembles"].append(E)
-
-
-def _finished(course: Course, kept: dict[str, list], E: Tensor, keep: bool) -> Course:
-    for name, parts in kept.items():
-        if parts and (keep or name != "ensembles"):
-            setattr(course, name, torch.stack(parts))
-    course.ensemble = E
-    return course

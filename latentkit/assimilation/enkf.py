@@ -34,9 +34,9 @@ def perturbed(
     X = E - E.mean(-2, keepdim=True)
     eye = torch.eye(min(m, o), dtype=S.dtype, device=S.device)
     if o <= m:
-        step = torch.linalg.solve(S.mT @ S + (m - 1) * eye, D.mT).mT @ S.mT @ X  # (1)
+        step = torch.linalg.solve(S.mT @ S + (m - 1) * eye, D.mT).mT @ (S.mT @ X)  # (1)
     else:
-        step = D @ S.mT @ torch.linalg.solve(S @ S.mT + (m - 1) * eye, X)
+        step = (D @ S.mT) @ torch.linalg.solve(S @ S.mT + (m - 1) * eye, X)
     return finish(E + step, rng, inflation=inflation, rotate=rotate)
 
 

@@ -13,7 +13,7 @@ import functools
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.observations import Observations, usable
+from latentkit.assimilation.observations import Observations, first_of, usable
 from latentkit.finite import NotFiniteError
 
 MANY = 16  # members from which on products are faster than decompositions
@@ -50,8 +50,8 @@ def fitting(
             "(..., m, o) for (..., o) or (o)"
         )
     if not Y.isfinite().all():
-        row = int((~Y.isfinite()).nonzero()[0][-1])
-        raise NotFiniteError(f"the prediction of observation {row} at time {float(obs.time[row]):g} is not finite")
+        bad = ~Y.isfinite().reshape(-1, Y.shape[-1]).all(0)
+        raise NotFiniteError(f"the prediction of {first_of(obs, bad)} is not finite")
     return obs.value.to(Y), obs.std.to(Y)
 
 

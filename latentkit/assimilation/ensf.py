@@ -33,8 +33,8 @@ class EnSF:
     """Analyze by sampling from the posterior's diffusion.
 
     observe: ensemble (..., m, k) and observations to what is seen (..., m, o), differentiable; steps: of Euler's
-    method; eps_alpha, eps_beta: of equation 1; score: one of SCORES; scale: of the state, a number or (k); relax: share
-    of the forecast's standard deviation that the analysis is brought back to, 0 for none.
+    method; eps_alpha, eps_beta: of equation 1; score: one of SCORES; scale: of the state, a number or (k). Its spread
+    can be brought back by `inflation.relaxed`.
 
     Raises ValueError for another score, or settings out of range.
     """
@@ -48,7 +48,6 @@ class EnSF:
         eps_beta: float = 0.01,
         score: str = "mixture",
         scale: float | Tensor = 1.0,
-        relax: float = 0.0,
     ):
         if score not in SCORES:
             raise ValueError(f"score is {score!r}; expected one of {SCORES}")
@@ -57,7 +56,7 @@ class EnSF:
                 f"steps {steps}, eps_alpha {eps_alpha}, eps_beta {eps_beta}; expected 1 or more, in (0, 1)"
             )
         self.observe, self.steps, self.eps_alpha, self.eps_beta = observe, steps, eps_alpha, eps_beta
-        self.score, self.scale, self.relax = score, scale, relax
+        self.score, self.scale = score, scale
 
     def __call__(self, E: Tensor, Y: Tensor, obs: Observations, rng: Generator) -> Tensor:
         """Return particles (..., m, k) of the posterior; what the members predict is only held against `obs`."""
@@ -76,10 +75,6 @@ class EnSF:
         made = z * self.scale
         if not made.isfinite().all():
             raise NotFiniteError(f"{self.steps} steps of Euler's method are too few for errors this small; take more")
-        if self.relax:
-            mean, spread = made.mean(-2, keepdim=True), made.std(-2, keepdim=True)
-            wanted = (1 - self.relax) * spread + self.relax * E.std(-2, keepdim=True)
-            made = mean + (made - mean) * wanted / spread.clamp_min(torch.finfo(E.dtype).tiny)
         return made
 
     def _prior(self, z: Tensor, x: Tensor, a: float, b2: float) -> Tensor:

@@ -9,8 +9,9 @@ notation of `ensemble`, with m members,
     E = mean + (w + W) X                                                                          (3)
 
 The local filter does this for every variable of the state with the observations near it, each column of S and entry of
-d times the root of its taper: the precision of an observation falls with its distance. All variables, and all leading
-axes of the ensemble, are solved as one stack.
+d times the root of its taper: the precision of an observation falls with its distance. It is solved once for variables
+at the same place, such as the channels of a field at a point; all places, and all leading axes of the ensemble, are one
+stack.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from torch import Generator, Tensor
 from latentkit.assimilation.ensemble import finish, roots, standardized
 from latentkit.assimilation.observations import Observations
 from latentkit.localization import RADII, taper
+
+END = 0.88  # of its reach: beyond, a taper is below 1e-3 and counts for nothing
 
 
 def transform(
@@ -50,13 +53,14 @@ def etkf(
 class Local:
     """Analyze each variable of the state with the observations near it; the same network again needs no new set-up.
 
-    distance (k, o): between variables and observations, or a function of the observations that gives it, for networks
-    that move; a variable of distance 0 to all, such as a parameter, is analyzed with every one at full precision (many
-    observations then leave few members no spread: take twenty or more); radius: of the taper, at which it has fallen to
-    0.63. Variables out of reach of all observations keep their values, and are not inflated.
+    distance (p, o): between places and observations, or a function of the observations that gives it, for networks that
+    move; place (k): of each variable, a row of the distances, None where each variable has a row of its own. For fields
+    see `localization.Places`. A place of distance 0 to all, such as a parameter's, is analyzed with every one at full
+    precision (many observations then leave few members no spread: take twenty or more); radius: of the taper, at which
+    it has fallen to 0.63. Variables out of reach of all observations keep their values, and are not inflated.
 
-    Raises ValueError for a radius that is not above 0, distances that are not finite, and a network that is out of
-    reach as a whole.
+    Raises ValueError for a radius that is not above 0, distances that are not finite, variables at places without
+    distances, and a network that is out of reach as a whole.
     """
 
     def __init__(
@@ -64,12 +68,14 @@ class Local:
         distance: Tensor | Callable[[Observations], Tensor],
         radius: float,
         *,
+        place: Tensor | None = None,
         inflation: float = 1.0,
         rotate: bool = False,
     ):
         if not radius > 0:
             raise ValueError(f"the radius of localization is {radius}; expected a number above 0 (inf for none)")
         self.distance, self.radius, self.inflation, self.rotate = distance, radius, inflation, rotate
+        self.place = place
         self._known: Tensor | None = None
         if not callable(distance):
             self._set(distance)
@@ -80,18 +86,31 @@ class Local:
         """Note which observations each variable is analyzed with, and the roots of their tapers."""
         if not distance.isfinite().all():
             raise ValueError("distances between variables and observations are not finite")
-        all_of_them = self.radius == float("inf")
-        weight = torch.ones_like(distance) if all_of_them else taper(distance, RADII * self.radius)
-        self.shape, self.groups = tuple(distance.shape), []
-        # Variables with about as many observations in reach go together, so that little is padding.
-        reached = (weight > 1e-3).sum(1)
-        order = torch.argsort(reached)
-        for rows in order.chunk(max(1, min(8, len(order) // 64))):
-            rows = rows[reached[rows] > 0]
-            if len(rows):
-                best = weight[rows].topk(int(reached[rows].max()), dim=1)
-                self.groups.append((rows, best.indices, best.values.sqrt()))
-        self.inflated = torch.where(reached > 0, self.inflation, 1.0)
+        reach = RADII * self.radius
+        place = torch.arange(len(distance)) if self.place is None else self.place
+        place = place.to(distance.device)
+        if place.min() < 0 or place.max() >= len(distance):
+            raise ValueError(
+                f"variables lie at places {int(place.min())} to {int(place.max())}; distances are of {len(distance)} "
+                "places, from 0"
+            )
+        self.shape, self.groups = (len(place), distance.shape[1]), []
+        reached = (distance < END * reach).sum(1)
+        by_place, count = torch.argsort(place, stable=True), torch.bincount(place, minlength=len(distance))
+        first = count.cumsum(0) - count  # of each place in `by_place`
+        for n in count[count > 0].unique().tolist():
+            mine = (count == n).nonzero()[:, 0]
+            # Places with about as many observations in reach go together, so that little is padding.
+            mine = mine[torch.argsort(reached[mine])]
+            for rows in mine.chunk(max(1, min(8, len(mine) // 64))):
+                rows = rows[reached[rows] > 0]
+                if len(rows):
+                    best = distance[rows].topk(int(reached[rows].max()), dim=1, largest=False)
+                    weight = taper(best.values / reach, 1.0)
+                    weight = torch.where(best.values < END * reach, weight, 0)  # what is out of reach is padding
+                    variables = by_place[first[rows, None] + torch.arange(n, device=rows.device)]  # (r, n)
+                    self.groups.append((variables, best.indices, weight.sqrt()))
+        self.inflated = torch.where(reached[place] > 0, self.inflation, 1.0)
 
     def __call__(self, E: Tensor, Y: Tensor, obs: Observations, rng: Generator) -> Tensor:
         """Return the analysis (..., m, k)."""
@@ -101,8 +120,8 @@ class Local:
         if self.shape != (E.shape[-1], Y.shape[-1]):
             raise ValueError(
                 f"distances are of {self.shape[0]} variables and {self.shape[1]} observations; there are {E.shape[-1]} "
-                f"and {Y.shape[-1]}. Give a row for each column of the ensemble, parameters too; networks that change "
-                "need a function"
+                f"and {Y.shape[-1]}. Give a row, or a place, for each column of the ensemble, parameters too; networks "
+                "that change need a function"
             )
         S, d = standardized(Y, obs)
         mean = E.mean(-2, keepdim=True)
@@ -110,5 +129,5 @@ class Local:
         for rows, near, root in self.groups:
             local = S.mT[..., near, :] * root.to(S)[..., None]  # (..., r, l, m)
             T = transform(local.mT, d[..., near] * root.to(S))  # (..., r, m, m)
-            made[..., rows] = mean[..., rows] + torch.einsum("...rij,...jr->...ir", T, X[..., rows])
+            made[..., rows] = mean[..., rows] + torch.einsum("...rij,...jrn->...irn", T, X[..., rows])
         return finish(made, rng, inflation=self.inflated.to(E), rotate=self.rotate)

@@ -69,7 +69,8 @@ def weak(
     steps: of the model in the window; model: states (..., m, k) and the number of a step to the states after it;
     observe: paths (steps + 1, ..., m, k) to what they show (..., m, o); error_root (k, q): M of the error of a step.
 
-    Returns the paths; the last state of each is the next window's background.
+    Returns the paths; the last state of each is the next window's background: a `solve` that returns (paths[0],
+    paths[-1]) is cycled by `drivers.smooth`.
     """
     y = _targets(E, obs, rng, perturb)
     r, q = root.shape[1], error_root.shape[1]

@@ -17,20 +17,36 @@ from latentkit.assimilation.observations import Network, Observations
 class Linear:
     """Interpolate fields (..., c, y, x) to points, multilinearly.
 
-    axes (d tensors): coordinates of the grid, ascending or descending; obs: Network or Observations, whose points and
-    channels are used; periods (d): of each coordinate, None where it ends. A point beyond the last grid point of an
-    axis that ends, such as a pole, takes the value there.
+    axes (d tensors): coordinates of the grid, ascending or descending, or a list of them for each channel, where
+    channels stand beside each other; obs: Network or Observations, whose points and channels are used; periods (d): of
+    each coordinate, None where it ends. A point beyond the last grid point of an axis that ends takes the value there:
+    for points about the poles see `over_poles`.
 
-    Raises ValueError for points with another number of coordinates, and those farther beyond the grid than one cell.
+    Raises ValueError for points with another number of coordinates, and those farther beyond the grid than one cell;
+    for a channel without axes, and grids of several sizes.
     """
 
-    def __init__(self, axes: Sequence[Tensor], obs: Network | Observations, periods: Sequence[float | None]):
-        if obs.where.shape[1] != len(axes) or len(periods) != len(axes):
-            raise ValueError(f"points have {obs.where.shape[1]} coordinates, and there are {len(axes)} axes")
-        sides = [_bracket(a, obs.where[:, i], p, i) for i, (a, p) in enumerate(zip(axes, periods, strict=True))]
-        self.shape, self.channels = tuple(len(a) for a in axes), _channels(obs)
+    def __init__(
+        self,
+        axes: Sequence[Tensor] | Sequence[Sequence[Tensor]],
+        obs: Network | Observations,
+        periods: Sequence[float | None],
+    ):
+        self.channels = _channels(obs)
+        one = isinstance(axes[0], Tensor)
+        grids = [axes] if one else list(axes)
+        shapes = {tuple(len(a) for a in grid) for grid in grids}
+        if len(shapes) > 1 or (not one and len(grids) < self.channels):
+            raise ValueError(
+                f"axes of {len(grids)} channels have sizes {sorted(shapes)}; expected one size, and the axes of "
+                f"{self.channels} channels or more"
+            )
+        self.shape = shapes.pop()
+        if not obs.where.shape[1] == len(periods) == len(self.shape):
+            raise ValueError(f"points have {obs.where.shape[1]} coordinates, and there are {len(self.shape)} axes")
+        sides = [_sides([grid[i] for grid in grids], obs.where[:, i], obs.channel, p, i) for i, p in enumerate(periods)]
         rows, weights = [], []
-        for corner in itertools.product((0, 1), repeat=len(axes)):
+        for corner in itertools.product((0, 1), repeat=len(self.shape)):
             row, weight = obs.channel.clone(), torch.ones_like(obs.where[:, 0])
             for size, side, (first, second, share) in zip(self.shape, corner, sides, strict=True):
                 row = row * size + (second if side else first)
@@ -78,7 +94,17 @@ def in_time(
     steps: Tensor,  # (t) times of the steps, ascending
     times: Tensor,  # (o) of the observations
 ) -> Tensor:  # (..., o)
-    """Return what is seen at each observation's own time, by a line between the steps around it.
+    """Return what is seen at each observation's own time, by a line between the steps around it; raise as `around`."""
+    later, share = around(steps, times)
+    row, share = torch.arange(len(times), device=seen.device), share.to(seen)
+    return seen[later - 1, ..., row].movedim(0, -1) * (1 - share) + seen[later, ..., row].movedim(0, -1) * share
+
+
+def around(
+    steps: Tensor,  # (t) times, ascending
+    times: Tensor,  # (o)
+) -> tuple[Tensor, Tensor]:  # (o), (o)
+    """Return for each time the step after it, 1 or more, and the share of the way to there from the step before.
 
     Raises ValueError for a time outside the steps, and fewer than two steps.
     """
@@ -92,9 +118,40 @@ def in_time(
             f"{float(steps[-1]):g}; lengthen the trajectory or leave the observation out"
         )
     later = torch.searchsorted(steps, times).clamp(1, len(steps) - 1)
-    share = ((times - steps[later - 1]) / (steps[later] - steps[later - 1])).clamp(0, 1).to(seen)
-    row = torch.arange(len(times), device=seen.device)
-    return seen[later - 1, ..., row].movedim(0, -1) * (1 - share) + seen[later, ..., row].movedim(0, -1) * share
+    return later, ((times - steps[later - 1]) / (steps[later] - steps[later - 1])).clamp(0, 1)
+
+
+def over_poles(
+    fields: Tensor,  # (..., c, y, x)
+    vectors: Sequence[int] = (),
+) -> Tensor:  # (..., c, y + 2, x)
+    """Return fields on the sphere with a row more beyond each pole: the last one, as seen from the other side.
+
+    vectors: channels that are eastward or northward components, which change their sign there. Longitudes go round in
+    even number and spacing; the latitudes of the new rows are those of `latitudes_over_poles`.
+
+    Raises ValueError for an odd number of longitudes.
+    """
+    x = fields.shape[-1]
+    if x % 2:
+        raise ValueError(f"{x} longitudes have none on the other side of a pole; expected an even number")
+    sign = torch.ones(fields.shape[-3], dtype=fields.dtype, device=fields.device)
+    sign[list(vectors)] = -1
+    first, last = (sign[:, None, None] * fields[..., y : y + 1, :].roll(x // 2, -1) for y in (0, fields.shape[-2] - 1))
+    return torch.cat([first, fields, last], -2)
+
+
+def latitudes_over_poles(
+    latitudes: Tensor,  # (y) [degrees], ascending or descending
+) -> Tensor:  # (y + 2)
+    """Return the latitudes of what `over_poles` returns, beyond 90 where it has gone over.
+
+    Raises ValueError for rows on the poles themselves: beyond them lies no point, and nothing is needed there.
+    """
+    if not (latitudes.abs() < 90 - 1e-6).all():
+        raise ValueError("a row of latitudes lies on a pole, or beyond; such fields need no rows more")
+    ends = [180 * end.sign() - end for end in (latitudes[:1], latitudes[-1:])]
+    return torch.cat([ends[0], latitudes, ends[1]])
 
 
 def _channels(obs: Network | Observations) -> int:
@@ -113,11 +170,31 @@ def _check(fields: Tensor, shape: tuple[int, ...], channels: int) -> None:
         )
 
 
-def _bracket(axis: Tensor, points: Tensor, period: float | None, place: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the grid points on both sides of each point along an axis, and its share of the way (o) each."""
-    axis, points = axis.double(), points.double()
+def _sides(
+    axes: list[Tensor], points: Tensor, channel: Tensor, period: float | None, place: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `_bracket` does, along the one axis there is or each point along that of its channel."""
+    points = points.double().contiguous()
+    if len(axes) == 1:
+        return _bracket(axes[0], points, period, place, torch.arange(len(points)))
+    first, share = torch.zeros_like(channel), torch.zeros_like(points)
+    second = first.clone()
+    for c, axis in enumerate(axes):
+        rows = (channel == c).nonzero()[:, 0]
+        first[rows], second[rows], share[rows] = _bracket(axis, points[rows], period, place, rows)
+    return first, second, share
+
+
+def _bracket(
+    axis: Tensor, points: Tensor, period: float | None, place: int, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the grid points on both sides of each point along an axis, and its share of the way (o) each.
+
+    rows: numbers of the observations, for words.
+    """
+    axis = axis.double()
     if axis[0] > axis[-1]:
-        first, second, share = _bracket(axis.flip(0), points, period, place)
+        first, second, share = _bracket(axis.flip(0), points, period, place, rows)
         return len(axis) - 1 - first, len(axis) - 1 - second, share
     n = len(axis)
     if period is not None:
@@ -130,9 +207,9 @@ def _bracket(axis: Tensor, points: Tensor, period: float | None, place: int) -> 
     cell = (axis[1:] - axis[:-1]).max()
     beyond = (points < axis[0] - cell) | (points > axis[-1] + cell)
     if beyond.any():
-        row = int(beyond.nonzero()[0])
+        bad = int(beyond.nonzero()[0])
         raise ValueError(
-            f"observation {row} has coordinate {place} at {float(points[row]):g}, outside the grid's "
+            f"observation {int(rows[bad])} has coordinate {place} at {float(points[bad]):g}, outside the grid's "
             f"{float(axis[0]):g} to {float(axis[-1]):g}"
         )
     first = (torch.searchsorted(axis, points, right=True) - 1).clamp(0, n - 2)

@@ -1,7 +1,13 @@
 r"""Minimization of many costs at once: L-BFGS with a line search of its own for every row.
 
 J. Nocedal (1980), Updating quasi-Newton matrices with limited storage. Rows share nothing but the batched evaluation: a
-row that has converged, or finds no better point, stays where it is while others go on.
+row that has converged, or finds no better point, stays where it is while others go on. Near a minimum costs differ by
+their rounding alone, and a step is judged by the slope at its end (W. W. Hager and H. Zhang 2005, A new conjugate
+gradient method with guaranteed descent and an efficient line search, equation 1.3):
+
+    (2 c - 1) slope >= slope at the end,   c = 1e-4 of the usual condition, cost <= cost + c step slope            (1)
+
+Otherwise a minimum is found to the root of the rounding only.
 """
 
 from collections.abc import Callable
@@ -9,6 +15,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from latentkit.finite import NotFiniteError
+
+PATIENCE = 10  # steps
 
 
 class Minimum(NamedTuple):
@@ -29,8 +39,10 @@ def lbfgs(
 ) -> Minimum:
     """Minimize r costs side by side, each of n numbers.
 
-    cost: points (r, n) to costs (r), row i of which depends on row i alone; iterations: at most; memory: pairs kept;
-    tolerance: a row ends where its cost falls by less than so much of itself, or its gradient is that small.
+    cost: points (r, n) to costs (r), row i of which depends on row i alone; where it is not finite, or it raises
+    NotFiniteError, a step was too long; iterations: at most; memory: pairs kept; tolerance: a row ends where its cost
+    falls by less than so much of itself, or its gradient is that small; 0 to go on where costs are level to rounding,
+    until its gradient has not been halved in PATIENCE steps.
 
     Raises ValueError where the cost is not finite at the start, with the row.
     """
@@ -40,7 +52,8 @@ def lbfgs(
     if not f.isfinite().all():
         raise ValueError(f"the cost of row {int((~f.isfinite()).nonzero()[0])} is not finite at the start")
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
-    active = g.abs().amax(1) > tolerance
+    least, idle = g.abs().amax(1), torch.zeros(len(g), dtype=torch.long, device=g.device)
+    active = least > tolerance
     for i in range(iterations):
         if not active.any():
             break
@@ -53,11 +66,17 @@ def lbfgs(
         size = torch.where(active, (1 / g.norm(dim=1)).clamp(max=1.0) if i == 0 else torch.ones_like(f), 0.0)
         waiting = active.clone()
         new_x, new_f, new_g = x.clone(), f.clone(), g.clone()
+        rounding = 4 * torch.finfo(f.dtype).eps * f.abs()
         for _ in range(25):
             trial = torch.where(waiting[:, None], x + size[:, None] * p, new_x)
-            value, gradient = _value(cost, trial)
+            try:
+                value, gradient = _value(cost, trial)
+            except NotFiniteError:  # a model broke down, of one row at least: all that wait take a shorter step
+                value, gradient = torch.full_like(f, torch.inf), torch.zeros_like(g)
             evaluations += 1
-            good = waiting & value.isfinite() & (value <= f + 1e-4 * size * slope)
+            enough = value <= f + 1e-4 * size * slope
+            ahead = (value <= f + rounding) & ((gradient * p).sum(1) <= (2e-4 - 1) * slope)  # (1)
+            good = waiting & value.isfinite() & (enough | ahead)
             new_x, new_f, new_g = (
                 torch.where(good[:, None], trial, new_x),
                 torch.where(good, value, new_f),
@@ -77,8 +96,11 @@ def lbfgs(
         # A row without a useful pair gets one that changes nothing.
         rho = torch.where(useful, 1 / torch.where(useful, sy, torch.ones_like(sy)), torch.zeros_like(sy))
         pairs = [*pairs[-(memory - 1) :], (s, y, rho)] if memory > 1 else [(s, y, rho)]
-        gained = f - new_f
-        active = active & ~waiting & (gained > tolerance * f.abs().clamp_min(1e-30)) & (new_g.abs().amax(1) > tolerance)
+        left = new_g.abs().amax(1)
+        idle = torch.where((left < 0.5 * least) | (f - new_f > rounding), 0, idle + 1)
+        least = torch.minimum(least, left)
+        gained = f - new_f > tolerance * f.abs().clamp_min(1e-30) if tolerance else idle < PATIENCE
+        active = active & ~waiting & gained & (left > tolerance)
         x, f, g = new_x, new_f, new_g
     return Minimum(x, f, evaluations)
 

@@ -21,6 +21,10 @@ class Network(NamedTuple):
     where: Tensor
     channel: Tensor
 
+    def rows(self, which: Tensor) -> "Network":
+        """Return some rows, a mask or numbers."""
+        return Network(*(part[which] for part in self))
+
 
 class Observations(NamedTuple):
     """Hold time (o), point (o, d), channel (o), value (..., o) and error's standard deviation (o)."""
@@ -105,9 +109,8 @@ def checked(
         faults[f"lies above the domain {high.tolist()}"] = (obs.where > high).any(1)
     for what, bad in faults.items():
         if bad.any():
-            row = int(bad.nonzero()[0])
-            place, number = [round(float(v), 4) for v in obs.where[row]], int(bad.sum())
-            raise ValueError(f"observation {row} at time {float(obs.time[row]):g} and {place} {what}; {number} such")
+            place = [round(float(v), 4) for v in obs.where[bad][0]]
+            raise ValueError(f"{first_of(obs, bad)} and {place} {what}; {int(bad.sum())} such")
     return obs.rows(torch.sort(obs.time, stable=True).indices)
 
 
@@ -118,13 +121,19 @@ def usable(obs: Observations) -> None:
         raise ValueError(
             f"observations have {tuple(value.shape)} values and {tuple(std.shape)} errors; expected (o) each"
         )
-    bad = {"value": ~value.isfinite().reshape(-1, len(std)).all(0), "error": ~((std > 0) & std.isfinite())}
+    bad = {
+        "a finite value (`checked` can drop the missing)": ~value.isfinite().reshape(-1, len(std)).all(0),
+        "an error above 0": ~((std > 0) & std.isfinite()),
+    }
     for what, rows in bad.items():
         if rows.any():
-            row = int(rows.nonzero()[0])
-            told = "a finite value (`checked` can drop the missing)" if what == "value" else "an error above 0"
-            when = float(obs.time[row])
-            raise ValueError(f"observation {row} at time {when:g} has not {told}; {int(rows.sum())} such")
+            raise ValueError(f"{first_of(obs, rows)} has not {what}; {int(rows.sum())} such")
+
+
+def first_of(obs: Network | Observations, bad: Tensor) -> str:
+    """Return the first of some rows (o) in words: which, and when."""
+    row = int(bad.nonzero()[0])
+    return f"observation {row} at time {float(obs.time[row]):g}"
 
 
 def on_grid(axes: Sequence[Tensor], stride: int | Sequence[int], times: Tensor, channels: Sequence[int]) -> Network:

@@ -88,22 +88,39 @@ class Lorenz63:
         like = torch.zeros(()) if like is None else like
         return torch.tensor([1.509, -1.531, 25.46], dtype=like.dtype, device=like.device)
 
-    def tendency(self, x: Tensor) -> Tensor:
-        """Return dx/dt (..., 3): equation 2."""
+    def tendency(
+        self, x: Tensor, prandtl: Number | None = None, rayleigh: Number | None = None, ratio: Number | None = None
+    ) -> Tensor:
+        """Return dx/dt (..., 3): equation 2; parameters: the system's own if None."""
+        prandtl = self.prandtl if prandtl is None else prandtl
+        rayleigh = self.rayleigh if rayleigh is None else rayleigh
+        ratio = self.ratio if ratio is None else ratio
         a, b, c = x.unbind(-1)
-        return torch.stack(
-            [self.prandtl * (b - a), a * (self.rayleigh - c) - b, a * b - self.ratio * c],
-            -1,
-        )
+        return torch.stack([prandtl * (b - a), a * (rayleigh - c) - b, a * b - ratio * c], -1)
 
-    def advance(self, x: Tensor, steps: int = 1) -> Tensor:
-        """Return the state (..., 3) after so many steps."""
+    def advance(
+        self,
+        x: Tensor,
+        steps: int = 1,
+        prandtl: Number | None = None,
+        rayleigh: Number | None = None,
+        ratio: Number | None = None,
+    ) -> Tensor:
+        """Return the state (..., 3) after so many steps; parameters: one number, or one a member (...)."""
         _check(x, 3)
-        return rk4(self.tendency, x, self.step, steps)
+        return rk4(lambda y: self.tendency(y, prandtl, rayleigh, ratio), x, self.step, steps)
 
-    def trajectory(self, x: Tensor, steps: int, every: int = 1) -> Tensor:
+    def trajectory(
+        self,
+        x: Tensor,
+        steps: int,
+        every: int = 1,
+        prandtl: Number | None = None,
+        rayleigh: Number | None = None,
+        ratio: Number | None = None,
+    ) -> Tensor:
         """Return the states (t, ..., 3) after 0, every, 2 every, ... steps."""
-        return _trajectory(lambda y: self.advance(y, every), x, steps, every)
+        return _trajectory(lambda y: self.advance(y, every, prandtl, rayleigh, ratio), x, steps, every)
 
 
 def _trajectory(advance: Callable[[Tensor], Tensor], x: Tensor, steps: int, every: int) -> Tensor:

@@ -43,7 +43,8 @@ class Tsunami:
 
     A state (m, 3, y, x) holds u and v [m/s] and eta [m] of m members. By equation 3 u stands half a cell east of eta
     and v half a cell north; the last column of u and the last row of v are walls, and taken as 0. All methods are
-    differentiable. `step` is the time step [s], `wave_speed` sqrt(g H) [m/s], `cell` the side of a cell [m].
+    differentiable. `step` is the time step [s], `wave_speed` sqrt(g H) [m/s], `cell` the side of a cell [m]; `axes`
+    are the coordinates y (y + 1) and x (x + 1) [m] of each channel of a `walled` state.
 
     The published runs have 150 points a side with cells of side / 149, so a step of 21.43 s: side=1e6 * 150 / 149.
 
@@ -80,6 +81,9 @@ class Tsunami:
                 f"and, to be stable, below {(1 - turn) / math.sqrt(2):.2g}"
             )
         faces = torch.arange(size + 1, dtype=torch.double) / size - 0.5  # of v, in units of the side, walls too
+        face = torch.arange(size + 1, dtype=torch.double) * self.cell
+        middle = face + self.cell / 2
+        self.axes = [(middle, face), (face, middle), (middle, middle)]
         self.coriolis = (f0 + beta * side * faces)[:, None].to(device, dtype)  # (y + 1, 1)
         self.rotating = bool(f0 or beta)
 
@@ -130,6 +134,17 @@ class Tsunami:
             kept.append(_joined(u, v, eta))
         self._check(kept[-1], f"after {steps} steps")
         return torch.stack(kept)
+
+    def walled(
+        self,
+        state: Tensor,  # (..., 3, y, x)
+    ) -> Tensor:  # (..., 3, y + 1, x + 1)
+        """Return a state for interpolation up to all four walls: water does not pass them, and is level beside them."""
+        u, v, eta = state.unbind(-3)
+        u, v = pad(u, (1, 0)), pad(v, (0, 0, 1, 0))
+        u = torch.cat([u, u[..., -1:, :]], -2)
+        v, eta = (torch.cat([part, part[..., -1:]], -1) for part in (v, eta))
+        return torch.stack([u, v, torch.cat([eta, eta[..., -1:, :]], -2)], -3)
 
     def mass(
         self,
