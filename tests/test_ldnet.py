@@ -5,7 +5,7 @@ import torch
 
 from latentkit.models import ldnet, taught
 from latentkit.models.nets import pick
-from latentkit.models.train import Shuffled, fit, generator
+from latentkit.models.train import generator
 
 RNG = lambda n=2: [generator(i, "init") for i in range(n)]  # noqa: E731
 POINTS = torch.rand(30, 2, generator=generator(0, "points"))
