@@ -94,6 +94,29 @@ class LEVDA:
     planet_size: int  # atmosphere: 256 rows
     library: int  # trajectories that are known beforehand: 120
     tested: int  # and those they are held against: 40
+    # Surrogates (notebook 32): latent dynamics networks over modes, and one in the published form
+    surrogates: int  # ours: models side by side, seeds 0, 1, ...
+    bump_width: float  # standard deviation of the tsunami's bump [m]: 5e4
+    flow_library: int  # trajectories to train with, of 200: 120
+    basin_library: int  # 120
+    planet_library: int  # 120
+    flow_latent: int  # section 4.1: 9
+    basin_latent: int  # 10
+    planet_latent: int  # 50
+    flow_modes: int  # ours, as the stages
+    basin_modes: int
+    planet_modes: int
+    dynamics: tuple[int, ...]  # LD-EnSF has 9 x 200, 8 x 50, 8 x 200
+    decoder: tuple[int, ...]  # of coefficients, ours
+    stages: tuple[int, ...]  # steps of embedding, dynamics, joint
+    stage_rate: float  # of learning
+    decoder_width: int  # of coordinates; LD-EnSF has 500, 300, 500
+    decoder_blocks: int  # of two layers; 14, 10, 15 layers
+    decoder_features: int  # 10, 0, 50
+    rollout_states: int  # decoded in a step
+    rollout_points: int  # of each: 5000, 2000, 5000
+    published_steps: int  # of the published form, in as many seconds as ours took at teaching
+    rollout_steps: int  # of ours without its stages, likewise
 
 
 # What a training depends on, for the identity of its weights.
@@ -173,6 +196,28 @@ PRESETS = {
         planet_size=(16, 32, 256),
         library=(20, 120, 120),
         tested=(6, 20, 40),
+        surrogates=(3, 3, 3),
+        bump_width=(2e5, 1e5, 5e4),
+        flow_library=(12, 120, 120),
+        basin_library=(16, 240, 120),
+        planet_library=(8, 40, 120),
+        flow_latent=(4, 9, 9),
+        basin_latent=(4, 10, 10),
+        planet_latent=(6, 50, 50),
+        flow_modes=(16, 200, 1000),
+        basin_modes=(24, 160, 1000),
+        planet_modes=(12, 60, 600),
+        dynamics=((32,), (128, 128), (200, 200, 200, 200)),
+        decoder=((32,), (256, 256), (512, 512, 512)),
+        stages=((60, 40, 4), (10000, 4000, 400), (100000, 50000, 10000)),
+        stage_rate=(3e-3, 3e-3, 1e-3),
+        decoder_width=(16, 96, 300),
+        decoder_blocks=(1, 4, 5),
+        decoder_features=(4, 10, 0),
+        rollout_states=(8, 64, 512),
+        rollout_points=(16, 128, 2000),
+        published_steps=(4, 700, 100000),
+        rollout_steps=(4, 2000, 100000),
     ),
 }
 

@@ -24,12 +24,11 @@ NEAR = 1e-3  # of an interval between outputs: what a time may be off a multiple
 class Latent:
     """Hold how one model of a surrogate stands for the state; `forecast`, `observe` and `predict` are for the drivers.
 
-    Times are the testbed's; the first output is at 0. free: whether latents are unknowns of their own, as in the
-    paper, or follow from the parameters, which then are all that there is to estimate (an ensemble (..., m, q)).
+    Times are the testbed's; the first output is at 0. surrogate: a stack, of which `model` is used.
     """
 
-    def __init__(self, surrogate: Surrogate, model: int = 0, *, free: bool = True):
-        self.surrogate, self.model, self.free = surrogate, model, free
+    def __init__(self, surrogate: Surrogate, model: int = 0):
+        self.surrogate, self.model = surrogate, model
         self.net, self.case = surrogate.net, surrogate.case
         self.k, self.q = self.net.latent, self.net.unknowns
         self._networks: list[tuple[Network | Observations, Callable[[Tensor], Tensor]]] = []

@@ -136,7 +136,7 @@ def obtain(
 
     def fit(model: Surrogate, checkpoint: Path) -> History:
         parameters = library_parameters(case, library)
-        values = model.learn_modes(case.fields(parameters), count)
+        values = model.learn_modes(case.trajectories(parameters), count)
         return taught.train(
             model.net, case.scaled(parameters), values, steps=steps, batches=(512, 512, 16), seeds=seeds,
             learning_rate=learning_rate, rng=model.rng, checkpoint=checkpoint,

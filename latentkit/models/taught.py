@@ -81,9 +81,9 @@ def train(
 ) -> History:
     """Train a stack of LDNets by stages; return the history of the losses, each by the name of its stage.
 
-    steps: of the stages embedding, dynamics and joint; batches: states in a batch of the first two, and trajectories in
-    one of the last; seeds: one a model; noise: e of equation 2, beside the size of a step; checkpoint: stem of the
-    files that a stage which was stopped goes on from.
+    steps: of the stages embedding, dynamics and joint, 0 to leave one out; batches: states in a batch of the first two,
+    and trajectories in one of the last; seeds: one a model; noise: e of equation 2, beside the size of a step;
+    checkpoint: stem of the files that a stage which was stopped goes on from.
 
     Raises ValueError for values of another number of times than the net has outputs.
     """
@@ -98,6 +98,8 @@ def train(
     more = {"seeds": seeds, "clip": clip, "progress": progress}
 
     def stage(name: str, model: nn.Module, data: Shuffled, steps: int, rate: float) -> None:
+        if not steps:
+            return
         path = checkpoint and checkpoint.with_suffix(f".{name}.pt")
         done = fit(model, data, steps=steps, learning_rate=rate, checkpoint=path, **more)
         history.values |= {k: v for k, v in done.values.items() if k != "total"}
@@ -112,12 +114,13 @@ def train(
     each = u[:, None].expand(-1, t, -1).expand(count, -1, -1, -1)
     table = Shuffled([a.flatten(1, 2) for a in (before, each, z)], batches[1], seeds, [True] * 3)
     stage("dynamics", Follower(net, noise), table, steps[1], learning_rate)
-    stage("joint", net, Shuffled([u, values], batches[2], seeds, [False, False]), steps[2], learning_rate / 3)
+    rate = learning_rate / 3 if steps[0] else learning_rate  # what is taught is only polished
+    stage("joint", net, Shuffled([u, values], batches[2], seeds, [False, False]), steps[2], rate)
     if isinstance(net.decoder, Coefficients):
         refit(net, u, values)
     for path in filter(None, parts):
         path.unlink(missing_ok=True)
-    history.every = max(1, math.ceil(steps[0] / 100))
+    history.every = max(1, math.ceil(max(steps) / 100))
     return history
 
 

@@ -15,13 +15,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.interpolation import Linear, Spectral
+from latentkit.assimilation.interpolation import Linear, Spectral, latitudes_over_poles, over_poles
 from latentkit.assimilation.observations import Network, Observations
+from latentkit.testbeds.joint import Joint
 from latentkit.testbeds.kolmogorov import Kolmogorov
-from latentkit.testbeds.planet import DAY, HOUR, Planet
+from latentkit.testbeds.planet import HOUR, Planet
 from latentkit.testbeds.tsunami import Tsunami
 
 SPIN_UP = 252 * HOUR  # a quarter of the planet's year, when its source is farthest north
@@ -33,8 +35,9 @@ class Case:
 
     parameters: names, low and high: their ranges (q); channels: names and units; times (t) of what is kept, the first
     is the start; axes: of the grid, slowest first; periods of these; weights (c, y, x): of points and channels in
-    scores, their mean is 1, before channels are divided by their deviations; fields: from parameters (m, q) to
-    trajectories (t, m, c, y, x); points: from a network to the map of fields (..., c, y, x) to what is seen (..., o).
+    scores, their mean is 1, before channels are divided by their deviations; joint: how full-state assimilations take
+    the testbed; begin: from parameters (m, q) to states at the start, as `joint` takes them; trajectories: to fields
+    (t, m, c, y, x) at all times; points: from a network to the map of fields (..., c, y, x) to what is seen (..., o).
     """
 
     name: str
@@ -46,7 +49,9 @@ class Case:
     axes: tuple[Tensor, ...]
     periods: tuple[float | None, ...]
     weights: Tensor
-    fields: Callable[[Tensor], Tensor]
+    joint: Joint
+    begin: Callable[[Tensor], Tensor]
+    trajectories: Callable[[Tensor], Tensor]
     points: Callable[[Network | Observations], Callable[[Tensor], Tensor]]
 
     @property
@@ -76,19 +81,27 @@ def flow(size: int, rng: Generator, *, outputs: int = 40, every: int = 5) -> Cas
     """Return Kolmogorov flow of unknown Reynolds number, on size x size points, from one start drawn by rng."""
     system = Kolmogorov(size)
     first = system.advance(system.start(1, rng), 100, 1000.0)
+    axis, period = torch.arange(size) * 2 * math.pi / size, 2 * math.pi
 
-    def fields(parameters):
-        path = system.trajectory(
-            first.expand(len(parameters), -1, -1).contiguous(), outputs * every, every, parameters[:, 0]
-        )
+    def points(network):
+        return Spectral((size, size), network, (period, period))
+
+    def begin(parameters):
+        return first.expand(len(parameters), -1, -1).contiguous()
+
+    def trajectories(parameters):
+        path = system.trajectory(begin(parameters), outputs * every, every, parameters[:, 0])
         return torch.stack([system.velocity(state) for state in path])
 
-    axis, period = torch.arange(size) * 2 * math.pi / size, 2 * math.pi
+    joint = Joint(
+        system.advance, (size, size), step=system.step, parameters=["reynolds"], bounds={"reynolds": (50.0, 1e4)},
+        points=points, see=system.velocity,
+    )  # fmt: skip
     return Case(
-        "Kolmogorov flow", ("Reynolds number",), torch.tensor([500.0]), torch.tensor([1500.0]),
-        (("u", "1"), ("v", "1")), torch.arange(outputs + 1) * every * system.step, (axis, axis), (period, period),
-        torch.ones(2, size, size),
-        fields, lambda network: Spectral((size, size), network, (period, period)),
+        name="flow", parameters=("Reynolds number",), low=torch.tensor([500.0]), high=torch.tensor([1500.0]),
+        channels=(("u", "1"), ("v", "1")), times=torch.arange(outputs + 1) * every * system.step, axes=(axis, axis),
+        periods=(period, period), weights=torch.ones(2, size, size), joint=joint, begin=begin,
+        trajectories=trajectories, points=points,
     )  # fmt: skip
 
 
@@ -100,37 +113,80 @@ def tsunami(size: int, *, width: float = 5e4, outputs: int = 50) -> Case:
     system = Tsunami(size, width=width)
     every = round(2000 * 21.43 / outputs / system.step)
     axis = (torch.arange(size) + 0.5) * system.cell
-    axes = (axis, axis)
 
-    def fields(parameters):
+    def points(network):
+        look = Linear(system.axes, network, (None, None))
+        return lambda fields: look(system.walled(fields))
+
+    def trajectories(parameters):
         return system.trajectory(system.start(parameters), outputs * every, every)
 
+    joint = Joint(system.advance, (3, size, size), step=system.step, points=points)
     return Case(
-        "tsunami", ("x of the source [side]", "y of the source [side]"), torch.zeros(2), torch.full((2,), 0.5),
-        (("u", "m s-1"), ("v", "m s-1"), ("eta", "m")), torch.arange(outputs + 1) * every * system.step, axes,
-        (None, None), torch.ones(3, size, size), fields, lambda network: Linear(axes, network, (None, None)),
+        name="tsunami", parameters=("x of the source [side]", "y of the source [side]"), low=torch.zeros(2),
+        high=torch.full((2,), 0.5), channels=(("u", "m s-1"), ("v", "m s-1"), ("eta", "m")),
+        times=torch.arange(outputs + 1) * every * system.step, axes=(axis, axis), periods=(None, None),
+        weights=torch.ones(3, size, size), joint=joint, begin=system.start, trajectories=trajectories, points=points,
     )  # fmt: skip
 
 
 def planet(rows: int, rng: Generator, *, days: int = 21) -> Case:
-    """Return the planet with an unknown source, on rows x 2 rows points, from one balanced start drawn by rng."""
+    """Return the planet with an unknown source, on rows x 2 rows points, from one balanced start drawn by rng.
+
+    Raises ValueError for a grid whose step does not divide eight hours.
+    """
     system = Planet(rows, 2 * rows)
-    first, every = system.start(1, rng), round(DAY / 3 / system.step)
-    if every * system.step * 3 != DAY:
+    first, every = system.start(1, rng), round(8 * HOUR / system.step)
+    if every * system.step != 8 * HOUR:
         raise ValueError(f"a step of {system.step:g} s does not divide 8 hours; choose another number of rows")
-    axes = (system.latitudes, system.longitudes)
 
-    def fields(parameters):
-        start = first.expand(len(parameters), -1, -1, -1).contiguous()
-        return system.trajectory(start, days * 3 * every, every, SPIN_UP, *parameters.T)
+    def points(network):
+        look = Linear((latitudes_over_poles(system.latitudes), system.longitudes), network, (None, 360.0))
+        return lambda fields: look(over_poles(fields, (1, 2)))
 
-    return Case(
-        "planet", ("height of the source [m/h]", "width of the source [rad]"), torch.tensor([0.1, 1.0]),
-        torch.tensor([30.0, 4.0]), (("h", "m"), ("u", "m s-1"), ("v", "m s-1")),
-        torch.arange(days * 3 + 1) * every * system.step, axes, (None, 360.0),
-        (system.area * rows * 2 * rows).expand(3, -1, -1).contiguous(), fields,
-        lambda network: Linear(axes, network, (None, 360.0)),
+    def begin(parameters):
+        return first.expand(len(parameters), -1, -1, -1).contiguous()
+
+    def trajectories(parameters):
+        return system.trajectory(begin(parameters), days * 3 * every, every, SPIN_UP, *parameters.T)
+
+    joint = Joint(
+        lambda state, steps, time, **more: system.advance(state, steps, time + SPIN_UP, **more), (3, rows, 2 * rows),
+        step=system.step, parameters=["height", "width"], bounds={"height": (0.0, 60.0), "width": (0.25, 8.0)},
+        clock="time", points=points,
     )  # fmt: skip
+    return Case(
+        name="planet", parameters=("height of the source [m/h]", "width of the source [rad]"),
+        low=torch.tensor([0.1, 1.0]), high=torch.tensor([30.0, 4.0]),
+        channels=(("h", "m"), ("u", "m s-1"), ("v", "m s-1")), times=torch.arange(days * 3 + 1) * every * system.step,
+        axes=(system.latitudes, system.longitudes), periods=(None, 360.0),
+        weights=(system.area * rows * 2 * rows).expand(3, -1, -1).contiguous(), joint=joint, begin=begin,
+        trajectories=trajectories, points=points,
+    )  # fmt: skip
+
+
+def between(
+    case: Case,
+    known: Tensor,  # (n, q) parameters of trajectories that are at hand
+    wanted: Tensor,  # (m, q)
+) -> tuple[Tensor, Tensor]:  # (m, q + 1) rows of known, (m, q + 1) weights
+    """Return how to interpolate linearly between the trajectories that are nearest in parameters.
+
+    One parameter: the two on both sides; two: the corners of the triangle (Delaunay). Outside of all, the nearest has
+    the weight 1.
+    """
+    from scipy.interpolate import LinearNDInterpolator, interp1d
+
+    a, b = case.scaled(known).double().numpy(), case.scaled(wanted).double().numpy()
+    eye = np.eye(len(a))
+    if a.shape[1] == 1:
+        table = interp1d(a[:, 0], eye, axis=0, bounds_error=False, fill_value=np.nan)(b[:, 0])
+    else:
+        table = LinearNDInterpolator(a, eye)(b)
+    nearest = np.linalg.norm(b[:, None] - a, axis=2).argmin(1)
+    table = np.where(np.isnan(table), eye[nearest], table)
+    rows = np.argsort(-table, axis=1, kind="stable")[:, : a.shape[1] + 1]
+    return torch.from_numpy(rows), torch.from_numpy(np.take_along_axis(table, rows, 1)).to(known)
 
 
 def deviations(trajectories: Tensor) -> Tensor:  # (t, m, c, y, x) -> (c, 1, 1)
