@@ -209,15 +209,15 @@ PRESETS = {
         planet_modes=(12, 60, 600),
         dynamics=((32,), (128, 128), (200, 200, 200, 200)),
         decoder=((32,), (256, 256), (512, 512, 512)),
-        stages=((60, 40, 4), (10000, 4000, 400), (100000, 50000, 10000)),
+        stages=((60, 40, 4), (8000, 3000, 300), (100000, 50000, 10000)),
         stage_rate=(3e-3, 3e-3, 1e-3),
         decoder_width=(16, 96, 300),
         decoder_blocks=(1, 4, 5),
         decoder_features=(4, 10, 0),
         rollout_states=(8, 64, 512),
         rollout_points=(16, 128, 2000),
-        published_steps=(4, 700, 100000),
-        rollout_steps=(4, 2000, 100000),
+        published_steps=(4, 600, 100000),
+        rollout_steps=(4, 5600, 100000),
     ),
 }
 
