@@ -240,3 +240,19 @@ def _parameters(name: str, cells: list[dict]) -> dict:
                 target = statement.targets[0].id
                 raise BadRequest(f"{name} sets {target} to an expression; parameters are literals") from error
     return values
+
+
+def runs_folder() -> Path:
+    """Return the folder of executed copies and results, which git ignores."""
+    return root() / "runs"
+
+
+def expected(nb: Notebook, size: str) -> float | None:
+    """Return the seconds that a run should take by the notebook's metadata, else those it took last."""
+    took = [record.get("seconds") or 0 for record in filter(None, records(nb, size).values())]
+    return nb.seconds.get(size) or max(took, default=None)
+
+
+def shown(path: Path) -> str:
+    """Return a path as seen from the working folder."""
+    return os.path.relpath(path)

@@ -3,17 +3,14 @@
 Papermill, Dask and the sources load inside the commands that need them: `latentkit list` answers at once.
 """
 
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from latentkit import archive_command, catalog, provenance
-from latentkit.atomic import replacing
-from latentkit.catalog import BadRequest, Notebook
+from latentkit import archive_command, catalog, provenance, training_command
+from latentkit.catalog import BadRequest, Notebook, expected, runs_folder, shown
 from latentkit.progress import Progress
 
 app = typer.Typer(
@@ -24,6 +21,7 @@ app = typer.Typer(
     help="Run the notebooks of latentkit: one, all that are stale, or many.",
 )
 app.add_typer(archive_command.app, name="archive")
+app.command("train")(training_command.train)
 
 Which = Annotated[str, typer.Argument(metavar="NOTEBOOK", help='number or name: "11", "11_lccvae_fragmentation"')]
 Size = Annotated[str | None, typer.Option("--size", help="quick, teaching or paper")]
@@ -80,11 +78,11 @@ def run(
     with Progress(nb.name, expected(nb, chosen)) as progress:
         outcome = execute(nb, folder, values, timeout=timeout, on_cell=progress.at_cell)
     print_claims(outcome.claims)
-    print(f"{outcome.seconds:.0f} s; executed copy: {_shown(outcome.copy)}")
+    print(f"{outcome.seconds:.0f} s; executed copy: {shown(outcome.copy)}")
     if outcome.error:
         print(f"FAILED: {outcome.error}", file=sys.stderr)
         raise typer.Exit(1)
-    print(f"figures: {_shown(folder / 'figures')}")
+    print(f"figures: {shown(folder / 'figures')}")
 
 
 @app.command()
@@ -143,7 +141,7 @@ def _figures_of(nb: Notebook, size: str, head: str, why: str, store: bool, timeo
     if not outcome.error and missing:
         outcome.error = f"it ran through, but saved no {', '.join(missing)}, which its metadata promise"
     if outcome.error:
-        return f"{outcome.error}\nexecuted copy: {_shown(outcome.copy)}"
+        return f"{outcome.error}\nexecuted copy: {shown(outcome.copy)}"
     execute.publish(nb, made / size, catalog.figures_root() / size)
     if store:
         execute.store(outcome.copy, nb.path)
@@ -186,7 +184,7 @@ def sweep(
     made = results.Table(nb, points, path, runs_folder(), tuple(table or ()))
     try:
         failed = sweeps.sweep(nb, points, made, workers=workers, scheduler=scheduler, retries=retries, timeout=timeout)
-        print(f"results: {_shown(made.path)}")
+        print(f"results: {shown(made.path)}")
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     finally:  # also what a stopped sweep finished
@@ -194,72 +192,6 @@ def sweep(
             print(made.gather(name))
     if failed:
         raise typer.Exit(1)
-
-
-@app.command()
-def train(
-    which: Annotated[
-        str, typer.Argument(metavar="PAPER|NOTEBOOK", help='"lccvae" for all of a paper, or "12" for one')
-    ],
-    timeout: Timeout = None,
-) -> None:
-    """(maintainers) Train a notebook's models again at teaching and ship their weights in the archive.
-
-    Of a paper, the notebooks that have shipped weights are trained again, one after the other.
-    """
-    from latentkit.sources import archive
-
-    owners = {entry["notebook"] for entry in archive.manifest()["weights"].values()}
-    paper = [nb for nb in catalog.notebooks() if nb.paper == which]
-    if paper and not any(nb.name in owners for nb in paper):
-        raise BadRequest(f"no notebook of {which} has shipped weights; name the notebook that is to make some")
-    for nb in [nb for nb in paper if nb.name in owners] or [catalog.find(which)]:
-        _ship(nb, timeout)
-
-
-def _ship(nb: Notebook, timeout: float | None) -> None:
-    """Run one notebook such that it trains, and put the weights that it keeps into the archive."""
-    values = catalog.settle(nb, {"RETRAIN": "True", "SIZE": "teaching"})
-    from latentkit.execute import execute
-    from latentkit.sources import archive
-
-    folder = runs_folder() / f"weights-{nb.name}"
-    shutil.rmtree(folder, ignore_errors=True)
-    made = folder / "weights"
-    made.mkdir(parents=True)
-    with Progress(nb.name, expected(nb, "teaching")) as progress:
-        outcome = execute(
-            nb,
-            folder,
-            values,
-            environment={"LATENTKIT_WEIGHTS": str(made)},
-            timeout=timeout,
-            on_cell=progress.at_cell,
-        )
-    if outcome.error:
-        print(f"FAILED: {outcome.error}\nexecuted copy: {_shown(outcome.copy)}", file=sys.stderr)
-        raise typer.Exit(1)
-    files = sorted(made.glob("*.safetensors"))
-    if not files:
-        raise BadRequest(f"{nb.name} trained nothing that it keeps; only notebooks with shipped weights can do this")
-    shipped = archive.folder() / "weights"
-    for file in files:
-        target = shipped / file.name
-        with replacing(target) as part:
-            shutil.copyfile(file, part)
-        archive.register_weights(target, notebook=nb.name, seconds=round(outcome.seconds))
-        print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB")
-
-
-def runs_folder() -> Path:
-    """Return the folder of executed copies and results, which git ignores."""
-    return catalog.root() / "runs"
-
-
-def expected(nb: Notebook, size: str) -> float | None:
-    """Return the seconds that a run should take by the notebook's metadata, else those it took last."""
-    took = [record.get("seconds") or 0 for record in filter(None, catalog.records(nb, size).values())]
-    return nb.seconds.get(size) or max(took, default=None)
 
 
 def print_claims(claims: list[dict]) -> None:
@@ -299,11 +231,6 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _minutes(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds / 60:.1f}"
-
-
-def _shown(path: Path) -> str:
-    """Return a path as seen from the working folder."""
-    return os.path.relpath(path)
 
 
 if __name__ == "__main__":

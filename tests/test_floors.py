@@ -86,6 +86,7 @@ HOUSE = {
     "results": (2, {"pandas", "pyarrow"}),
     "sweep": (2, {"distributed"}),
     "archive_command": (2, {"typer"}),
+    "training_command": (2, {"typer"}),
     "runs": (2, {"typer"}),
 }
 BRIDGE = "fields"
