@@ -78,7 +78,7 @@ class Latent:
         # Times of one moment are one decoding: those closer than rounding are taken together.
         _, moment = torch.unique((own / slack).round(), return_inverse=True)
         count = int(moment.max()) + 1
-        times = torch.zeros(count, dtype=torch.double).index_reduce(0, moment, own, "mean", include_self=False)
+        times = torch.zeros(count, dtype=torch.double).index_add(0, moment, own) / moment.bincount()
         path = self._path(E, start, times.clamp(start, end).tolist())
         groups: dict[int, list[int]] = {}  # moments by the network that is looked through, so as to decode them at once
         networks, rows = [], [(moment == i).nonzero()[:, 0].to(obs.where.device) for i in range(count)]
