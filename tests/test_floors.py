@@ -38,6 +38,7 @@ HOUSE = {
     "testbeds.cases": (1, {"numpy", "torch", "scipy"}),
     "assimilation.latent": (1, {"torch"}),
     "assimilation.levda": (1, {"torch"}),
+    "assimilation.twins": (1, {"torch"}),
     "models.completion": (0, {"torch"}),
     "testbeds.lorenz": (0, {"torch"}),
     "assimilation": (0, set()),

@@ -1,0 +1,132 @@
+r"""Twin experiments: truths that are known, what is measured of them, what is believed before, and scores afterwards.
+
+LEVDA, section 4.1 and appendix B. One experiment has R truths side by side, each with observations and a background
+ensemble of its own. The truth is never among the members: its parameters are drawn from a stream of their own. Errors
+of observations are Gaussian, a share of each channel's standard deviation in the library. Scores are of fields, of the
+ensemble's mean, with channels by their deviations and points by area:
+
+    error_t = |mean_t - x_t| / |x_t|                                                                              (1)
+    spread-error ratio_t = sqrt(sum_i |x_i - mean|^2 / (m - 1)) / |mean_t - x_t|                                  (2)
+    energy score_t = mean_i |x_i - x| - sum_ij |x_i - x_j| / (2 m (m - 1)), each | | by |x_t|                      (3)
+
+(3) is the fair form of the paper's CRPS, in its energy-score formulation.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from latentkit.assimilation.observations import Network, Observations, measure
+from latentkit.testbeds.cases import Case
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Hold an experiment: parameters of truths (R, q), truths (t, R, c, y, x), background parameters (R, m, q).
+
+    deviation (c, 1, 1) of the channels, by which errors are measured.
+    """
+
+    case: Case
+    deviation: Tensor
+    parameters: Tensor
+    truth: Tensor
+    background: Tensor
+
+    def weights(self) -> Tensor:  # (c, y, x)
+        """Return the weights of squared errors."""
+        return self.case.weights / self.deviation.square()
+
+    def observed(self, network: Network, noise: float, rng: Generator) -> Observations:
+        """Return what a network measures of each truth, values (R, o), with errors of `noise` deviations.
+
+        Between two outputs the truth is taken on the line between them.
+        """
+        values = seen(self.case, self.truth, network)
+        std = (noise * self.deviation.flatten().to(values))[network.channel]
+        return measure(network, values, std, rng)
+
+    def scores(self, ensembles: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Return error, ratio and energy (t, R) of equations 1 to 3, and the deviation of members' errors.
+
+        ensembles: fields (R, m, c, y, x) of each time, one after the other; one member has neither ratio nor energy.
+        """
+        w, rows = self.weights(), []
+        for truth, E in zip(self.truth, ensembles, strict=True):
+            size = norm(truth, w)
+            mean = E.mean(1)
+            off, each = norm(mean - truth, w), norm(E - truth[:, None], w)
+            row = {"error": off / size, "members": each.std(1, correction=0) / size}
+            m = E.shape[1]
+            if m > 1:
+                row["ratio"] = (norm(E - mean[:, None], w).square().sum(1) / (m - 1)).sqrt() / off
+                flat = (E * w.sqrt()).flatten(2)
+                row["energy"] = (each.mean(1) - torch.cdist(flat, flat).sum((1, 2)) / (2 * m * (m - 1))) / size
+            rows.append(row)
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def twin(
+    case: Case,
+    deviation: Tensor,  # (c, 1, 1)
+    truths: int,
+    members: int,
+    stream: Callable[[str], Generator],
+) -> Twin:
+    """Draw an experiment; `stream` gives a generator for a purpose, such as `Run.stream`.
+
+    Truths and members come from different streams of the same prior. The first truths of more are the same.
+    """
+    parameters = torch.cat([case.draw(1, stream(f"{case.name}, truth {i}")) for i in range(truths)])
+    background = torch.stack([case.draw(members, stream(f"{case.name}, members {i}")) for i in range(truths)])
+    return Twin(case, deviation, parameters, case.trajectories(parameters), background)
+
+
+def seen(case: Case, trajectories: Tensor, network: Network) -> Tensor:  # (t, R, c, y, x) -> (R, o)
+    """Return what a network sees of trajectories, between two outputs on the line between them.
+
+    Raises ValueError for times outside the trajectories.
+    """
+    place = network.time.double() / case.interval
+    whole = place.round()
+    place = torch.where((place - whole).abs() < 1e-3, whole, place)
+    if ((place < 0) | (place > len(trajectories) - 1)).any():
+        row = int(((place < 0) | (place > len(trajectories) - 1)).nonzero()[0])
+        raise ValueError(
+            f"observation {row} is of time {float(network.time[row]):g}; the trajectories go from 0 to "
+            f"{case.interval * (len(trajectories) - 1):g}"
+        )
+    values = trajectories.new_zeros(trajectories.shape[1], len(place))
+    for i, fields in enumerate(trajectories):
+        weight = (1 - (place - i).abs()).clamp_min(0)
+        rows = (weight > 0).nonzero()[:, 0]
+        if len(rows):
+            values[:, rows] += case.points(network.rows(rows))(fields) * weight[rows].to(values)
+    return values
+
+
+def norm(fields: Tensor, weights: Tensor) -> Tensor:  # (..., c, y, x) -> (...)
+    """Return the root of the weighted sum of squares."""
+    return (fields.square() * weights).sum((-3, -2, -1)).sqrt()
+
+
+def along(
+    starts: Tensor,  # (w, ..., m, k) analyses where windows begin
+    borders: Sequence[float],  # (w + 1)
+    times: Sequence[float],
+    forecast: Callable[[Tensor, float, float], Tensor],
+) -> Iterable[Tensor]:  # (..., m, k) at each time
+    """Give the analysis at each time, carried from the start of the window that the time is in.
+
+    A time on a border belongs to the window before it, but for the first.
+    """
+    window, E, now = 0, starts[0], borders[0]
+    for time in times:
+        while time > borders[window + 1] * (1 + 1e-9) and window + 2 < len(borders):
+            window += 1
+            E, now = starts[window], borders[window]
+        if time > now:
+            E, now = forecast(E, now, time), time
+        yield E

@@ -1,0 +1,66 @@
+"""Twin experiments: truths are no members, measured where they are, and scores are those of other formulas."""
+
+import numpy as np
+import pytest
+import scoringrules
+import torch
+
+from latentkit.assimilation import twins
+from latentkit.assimilation.observations import Network, on_grid
+from latentkit.models.train import generator
+from latentkit.testbeds import cases
+
+CASE = cases.tsunami(10, width=2e5, outputs=3)
+STREAM = lambda name: generator(0, name)  # noqa: E731
+SCALE = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+TWIN = twins.twin(CASE, SCALE, 3, 5, STREAM)
+
+
+def test_truths_are_not_among_the_members_and_more_of_them_keep_the_first():
+    assert TWIN.truth.shape == (4, 3, *CASE.shape) and TWIN.background.shape == (3, 5, 2)
+    assert (TWIN.background - TWIN.parameters[:, None]).abs().amin() > 1e-6
+    fewer = twins.twin(CASE, SCALE, 1, 5, STREAM)
+    torch.testing.assert_close(fewer.truth, TWIN.truth[:, :1])
+    torch.testing.assert_close(fewer.background, TWIN.background[:1])
+
+
+def test_a_network_sees_fields_at_outputs_and_the_line_between_them():
+    h = CASE.interval
+    points = torch.tensor([[2e5, 3e5], [4e5, 8e5], [5e5, 1e5]])
+    net = Network(torch.tensor([2.0, 0.0, 1.25]) * h, points, torch.tensor([0, 2, 1]))
+    found = twins.seen(CASE, TWIN.truth, net)
+    each = torch.stack([CASE.points(net)(fields) for fields in TWIN.truth])  # (t, R, o)
+    expected = torch.stack([each[2, :, 0], each[0, :, 1], 0.75 * each[1, :, 2] + 0.25 * each[2, :, 2]], 1)
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(ValueError, match="observation 1 is of time"):
+        twins.seen(CASE, TWIN.truth, net._replace(time=torch.tensor([0.0, 3.5 * h, 0.0])))
+
+
+def test_errors_of_observations_are_a_share_of_the_deviation():
+    net = on_grid(CASE.axes, 1, CASE.times[1:], range(3))
+    obs = TWIN.observed(net, 0.1, generator(1, "noise"))
+    off = obs.value - twins.seen(CASE, TWIN.truth, net)
+    for c in range(3):
+        assert float(off[:, net.channel == c].std()) == pytest.approx(0.1 * float(SCALE[c]), rel=0.05)
+
+
+def test_scores_are_those_of_other_formulas():
+    E = TWIN.truth[:, :, None] + 0.3 * torch.randn(4, 3, 5, *CASE.shape, generator=generator(2, "members"))
+    found = TWIN.scores(E)
+    w = (CASE.weights / SCALE.square()).sqrt()
+    x, members = (TWIN.truth * w).flatten(2), (E * w).flatten(3)
+    size = x.norm(dim=-1)
+    expected = (members.mean(2) - x).norm(dim=-1) / size
+    torch.testing.assert_close(found["error"], expected)
+    torch.testing.assert_close(found["error"], cases.apart(E.mean(2), TWIN.truth, CASE.weights, SCALE))
+    energy = scoringrules.es_ensemble(x.numpy(), members.numpy(), estimator="fair", backend="numpy")
+    np.testing.assert_allclose(found["energy"], energy / size.numpy(), rtol=1e-4)
+    spread = members.var(2).sum(-1).sqrt()
+    torch.testing.assert_close(found["ratio"], spread / (members.mean(2) - x).norm(dim=-1))
+    assert TWIN.scores(E[:, :, :1]).keys() == {"error", "members"}
+
+
+def test_analyses_are_carried_through_their_windows():
+    starts, borders = torch.tensor([[[1.0]], [[10.0]]]), [0.0, 2.0, 4.0]
+    path = twins.along(starts, borders, [0.0, 1.0, 2.0, 3.0, 4.0], lambda E, a, b: E + (b - a))
+    assert [float(E) for E in path] == [1, 2, 3, 11, 12]
