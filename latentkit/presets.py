@@ -109,7 +109,9 @@ class LEVDA:
     dynamics: tuple[int, ...]  # LD-EnSF has 9 x 200, 8 x 50, 8 x 200
     decoder: tuple[int, ...]  # of coefficients, ours
     stages: tuple[int, ...]  # steps of embedding, dynamics, joint
+    basin_stages: tuple[int, ...]  # likewise, of the tsunami
     stage_rate: float  # of learning
+    race_library: int  # trajectories for the comparison of decoders, on the tsunami with `stages`
     decoder_width: int  # of coordinates; LD-EnSF has 500, 300, 500
     decoder_blocks: int  # of two layers; 14, 10, 15 layers
     decoder_features: int  # 10, 0, 50
@@ -199,7 +201,7 @@ PRESETS = {
         surrogates=(3, 3, 3),
         bump_width=(2e5, 1e5, 5e4),
         flow_library=(12, 120, 120),
-        basin_library=(16, 240, 120),
+        basin_library=(16, 480, 120),
         planet_library=(8, 40, 120),
         flow_latent=(4, 9, 9),
         basin_latent=(4, 10, 10),
@@ -210,7 +212,9 @@ PRESETS = {
         dynamics=((32,), (128, 128), (200, 200, 200, 200)),
         decoder=((32,), (256, 256), (512, 512, 512)),
         stages=((60, 40, 4), (8000, 3000, 300), (100000, 50000, 10000)),
+        basin_stages=((60, 40, 4), (16000, 4000, 400), (100000, 50000, 10000)),
         stage_rate=(3e-3, 3e-3, 1e-3),
+        race_library=(16, 240, 120),
         decoder_width=(16, 96, 300),
         decoder_blocks=(1, 4, 5),
         decoder_features=(4, 10, 0),
