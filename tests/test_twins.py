@@ -24,22 +24,24 @@ def test_truths_are_not_among_the_members_and_more_of_them_keep_the_first():
     torch.testing.assert_close(fewer.background, TWIN.background[:1])
 
 
-def test_a_network_sees_fields_at_outputs_and_the_line_between_them():
-    h = CASE.interval
+def test_what_is_measured_is_what_the_testbed_shows_also_between_outputs():
+    h, step = CASE.interval, CASE.joint.step
     points = torch.tensor([[2e5, 3e5], [4e5, 8e5], [5e5, 1e5]])
-    net = Network(torch.tensor([2.0, 0.0, 1.25]) * h, points, torch.tensor([0, 2, 1]))
-    found = twins.seen(CASE, TWIN.truth, net)
-    each = torch.stack([CASE.points(net)(fields) for fields in TWIN.truth])  # (t, R, o)
-    expected = torch.stack([each[2, :, 0], each[0, :, 1], 0.75 * each[1, :, 2] + 0.25 * each[2, :, 2]], 1)
-    torch.testing.assert_close(found, expected)
-    with pytest.raises(ValueError, match="observation 1 is of time"):
-        twins.seen(CASE, TWIN.truth, net._replace(time=torch.tensor([0.0, 3.5 * h, 0.0])))
+    net = Network(torch.tensor([2 * h, 0.0, h + 2 * step]), points, torch.tensor([0, 2, 1]))
+    obs = TWIN.observed(net, 1e-6, generator(1, "noise"))
+    each = CASE.points(net)
+    later = CASE.joint.advance(TWIN.truth[1], 2)
+    expected = torch.stack([each(TWIN.truth[2])[:, 0], each(TWIN.truth[0])[:, 1], each(later)[:, 2]], 1)
+    torch.testing.assert_close(obs.value, expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="outside"):
+        TWIN.observed(net._replace(time=torch.tensor([0.0, 3.5 * h, 0.0])), 0.1, generator(1, "noise"))
 
 
 def test_errors_of_observations_are_a_share_of_the_deviation():
     net = on_grid(CASE.axes, 1, CASE.times[1:], range(3))
     obs = TWIN.observed(net, 0.1, generator(1, "noise"))
-    off = obs.value - twins.seen(CASE, TWIN.truth, net)
+    exact = TWIN.observed(net, 1e-6, generator(1, "noise"))
+    off = obs.value - exact.value
     for c in range(3):
         assert float(off[:, net.channel == c].std()) == pytest.approx(0.1 * float(SCALE[c]), rel=0.05)
 

@@ -42,9 +42,13 @@ class Twin:
     def observed(self, network: Network, noise: float, rng: Generator) -> Observations:
         """Return what a network measures of each truth, values (R, o), with errors of `noise` deviations.
 
-        Between two outputs the truth is taken on the line between them.
+        The testbed runs again, so that what is seen between two outputs is what was there.
+
+        Raises ValueError for times outside the truth's.
         """
-        values = seen(self.case, self.truth, network)
+        joint, end = self.case.joint, float(self.case.times[-1])
+        states = joint.pack(self.case.begin(self.parameters), self.parameters[:, : len(joint.parameters)])
+        values = joint.predict(states, network, 0.0, end)
         std = (noise * self.deviation.flatten().to(values))[network.channel]
         return measure(network, values, std, rng)
 
@@ -82,29 +86,6 @@ def twin(
     parameters = torch.cat([case.draw(1, stream(f"{case.name}, truth {i}")) for i in range(truths)])
     background = torch.stack([case.draw(members, stream(f"{case.name}, members {i}")) for i in range(truths)])
     return Twin(case, deviation, parameters, case.trajectories(parameters), background)
-
-
-def seen(case: Case, trajectories: Tensor, network: Network) -> Tensor:  # (t, R, c, y, x) -> (R, o)
-    """Return what a network sees of trajectories, between two outputs on the line between them.
-
-    Raises ValueError for times outside the trajectories.
-    """
-    place = network.time.double() / case.interval
-    whole = place.round()
-    place = torch.where((place - whole).abs() < 1e-3, whole, place)
-    if ((place < 0) | (place > len(trajectories) - 1)).any():
-        row = int(((place < 0) | (place > len(trajectories) - 1)).nonzero()[0])
-        raise ValueError(
-            f"observation {row} is of time {float(network.time[row]):g}; the trajectories go from 0 to "
-            f"{case.interval * (len(trajectories) - 1):g}"
-        )
-    values = trajectories.new_zeros(trajectories.shape[1], len(place))
-    for i, fields in enumerate(trajectories):
-        weight = (1 - (place - i).abs()).clamp_min(0)
-        rows = (weight > 0).nonzero()[:, 0]
-        if len(rows):
-            values[:, rows] += case.points(network.rows(rows))(fields) * weight[rows].to(values)
-    return values
 
 
 def norm(fields: Tensor, weights: Tensor) -> Tensor:  # (..., c, y, x) -> (...)
