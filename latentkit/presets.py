@@ -119,6 +119,13 @@ class LEVDA:
     rollout_points: int  # of each: 5000, 2000, 5000
     published_steps: int  # of the published form, in as many seconds as ours took at teaching
     rollout_steps: int  # of ours without its stages, likewise
+    # Assimilation (notebooks 33 to 37)
+    members: int  # section 4.1: 20
+    truths: int  # ours: side by side for each seed
+    noise: float  # section 4.1: of observations, beside the signal
+    sensors: int  # table 1: 10 along each side
+    windows: int  # assumed: that a trajectory is cut into, where windows are cycled
+    iterations: int  # assumed; of L-BFGS
 
 
 # What a training depends on, for the identity of its weights.
@@ -222,6 +229,12 @@ PRESETS = {
         rollout_points=(16, 128, 2000),
         published_steps=(4, 600, 100000),
         rollout_steps=(4, 5600, 100000),
+        members=(6, 20, 20),
+        truths=(2, 10, 40),
+        noise=(0.1, 0.1, 0.1),
+        sensors=(6, 10, 10),
+        windows=(2, 5, 5),
+        iterations=(8, 30, 100),
     ),
 }
 

@@ -22,7 +22,8 @@ Predict = Callable[[Tensor], Tensor]  # of one window: ensemble at its start -> 
 Solve = Callable[[Tensor, Predict, Observations, Generator], Tensor | tuple[Tensor, Tensor]]
 
 SINGLE = 1e-6  # share of itself by which a time in single precision may be off
-KEPT = [f"{when}{what}" for when in ("forecast_", "", "start_") for what in ("mean", "spread")] + ["ensembles"]
+KEPT = [f"{when}{what}" for when in ("forecast_", "", "start_") for what in ("mean", "spread")]
+KEPT += ["ensembles", "starts"]
 
 
 @dataclass
@@ -32,8 +33,8 @@ class Course:
     start_mean, start_spread: of a smoother's analyses where its windows begin, one time earlier than the others.
 
     spread: standard deviation over the members, with m - 1 (0 for one member); ensemble: the last one; ensembles: all
-    analyses, if kept; diverged: the time from which on the ensemble was not finite, None where it always was; reason:
-    what was not, in words. What came before stays.
+    analyses, if kept, and starts: those where a smoother's windows begin; diverged: the time from which on the ensemble
+    was not finite, None where it always was; reason: what was not, in words. What came before stays.
     """
 
     times: list[float] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Course:
     start_spread: Tensor | None = None
     ensemble: Tensor | None = None
     ensembles: Tensor | None = None
+    starts: Tensor | None = None
     diverged: float | None = None
     reason: str | None = None
 
@@ -146,8 +148,9 @@ def _course(
             if ensemble is not None:
                 kept[f"{name}mean"].append(ensemble.mean(-2))
                 kept[f"{name}spread"].append(ensemble.std(-2, correction=min(1, ensemble.shape[-2] - 1)))
-        if keep:
-            kept["ensembles"].append(after)
+        for name, ensemble in (("ensembles", after), ("starts", first)):
+            if keep and ensemble is not None:
+                kept[name].append(ensemble)
         course.times.append(end)
         E = after
     for name, parts in kept.items():

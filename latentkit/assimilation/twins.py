@@ -35,6 +35,11 @@ class Twin:
     truth: Tensor
     background: Tensor
 
+    def first(self, truths: int) -> "Twin":
+        """Return the experiment with its first truths alone."""
+        parts = self.parameters[:truths], self.truth[:, :truths], self.background[:truths]
+        return Twin(self.case, self.deviation, *parts)
+
     def weights(self) -> Tensor:  # (c, y, x)
         """Return the weights of squared errors."""
         return self.case.weights / self.deviation.square()

@@ -93,4 +93,5 @@ def obtain(
             model.net, data, steps=steps, seeds=seeds, learning_rate=learning_rate, clip=1.0, checkpoint=checkpoint
         )
 
-    return model, weights.obtain(model, name, identity, train, retrain=retrain, half=True)
+    history = weights.obtain(model, name, identity, train, retrain=retrain, half=True)
+    return model.requires_grad_(False), history

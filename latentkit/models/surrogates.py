@@ -143,7 +143,7 @@ def obtain(
         )  # fmt: skip
 
     history = weights.obtain(model, name, identity, fit, retrain=retrain, half=True)
-    return model, history
+    return model.requires_grad_(False), history
 
 
 def library_parameters(case: Case, count: int, part: str = "library") -> Tensor:  # (count, q)
