@@ -5,7 +5,10 @@ import copy
 import pytest
 import torch
 
-from latentkit.assimilation.encoded import encoded
+from latentkit.assimilation.drivers import cycle
+from latentkit.assimilation.encoded import encoded, whole
+from latentkit.assimilation.ensf import EnSF
+from latentkit.assimilation.latent import Latent
 from latentkit.assimilation.observations import everywhere, measure
 from latentkit.models import observers, surrogates, weights
 from latentkit.models.nets import pick
@@ -155,3 +158,21 @@ def test_encoders_are_trained_from_nothing_and_known_by_network_and_surrogate(su
     assert all(torch.equal(p, p.half().float()) for p in model.parameters())
     with pytest.raises(ValueError, match=r"models \[0, 1, 2\] of a surrogate of 2, 3 seeds"):
         observers.obtain(surrogate, "tiny_observer", ONCE, seeds=[0, 1, 2], **more)
+
+
+@pytest.mark.parametrize("score", ["paired", "mixture"])
+def test_the_filter_finds_latents_and_parameters_in_several_runs_at_once(surrogate, observer, score):
+    latent = Latent(surrogate, 1)
+    truth, obs = observed(observer, (2, 3), std=0.01)
+    drawn = CASE.draw(120, generator(7, "members")).reshape(2, 3, 20, 2)
+    course = cycle(
+        latent.start(drawn), CASE.times.tolist(), encoded(observer, obs, 1), forecast=latent.forecast, observe=whole,
+        analyze=EnSF(whole, score=score, eps_alpha=0.01, scale=observer.scale[1]), rng=generator(8, "filter"),
+    )  # fmt: skip
+    assert course.mean.shape == (5, 2, 3, 5) and course.diverged is None
+    ideal = latent.start(truth.reshape(2, 3, 1, 2), float(CASE.times[-1]))[..., 0, :]
+    off = ((course.mean[-1] - ideal) / observer.scale[1]).square().mean().sqrt()
+    prior = latent.start(drawn, float(CASE.times[-1])).mean(-2)
+    assert off < 0.5 * ((prior - ideal) / observer.scale[1]).square().mean().sqrt()
+    found, truth = latent.parameters(course.mean[-1]), truth.reshape(2, 3, 2)
+    assert (found - truth).square().mean() < 0.25 * (drawn.mean(-2) - truth).square().mean()
