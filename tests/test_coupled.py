@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from latentkit.assimilation.drivers import cycle
-from latentkit.assimilation.encoded import encoded, whole
+from latentkit.assimilation.encoded import PUBLISHED, encoded, whole
 from latentkit.assimilation.ensf import EnSF
 from latentkit.assimilation.etkf import etkf
 from latentkit.assimilation.full_space import FullSpace
@@ -125,10 +125,10 @@ def observed(runs):
 def test_the_filter_comes_nearer_to_the_truth_in_several_runs_at_once(model):
     truth, obs = observed((2, 2))
     members = FullSpace(model, CASE.draw(80, generator(7, "members")).reshape(2, 2, 20, 2))
-    E, seen = members.start(), encoded(model, obs)
+    E, unit = members.start(), model.scale[0] / 100
     course = cycle(
-        E, TIMES, seen, forecast=members.forecast, observe=whole, rng=generator(8, "filter"),
-        analyze=EnSF(whole, score="paired", eps_alpha=0.5, scale=model.scale[0]),
+        E, TIMES, encoded(model, obs, std=0.1 * unit), forecast=members.forecast, observe=whole,
+        analyze=EnSF(whole, scale=unit, **PUBLISHED | {"eps_alpha": 0.5}), rng=generator(8, "filter"),
     )  # fmt: skip
     assert course.mean.shape == (5, 2, 2, 6) and course.diverged is None
     found = members.fields(course.mean[-1]).flatten(0, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from latentkit.assimilation import drivers
-from latentkit.assimilation.encoded import rows, whole
+from latentkit.assimilation.encoded import PUBLISHED, rows, whole
 from latentkit.assimilation.ensf import EnSF
 from latentkit.assimilation.etkf import etkf
 
@@ -51,6 +51,17 @@ def test_the_mixture_comes_near_the_kalman_filter_and_the_paired_variant_does_no
     assert off["mixture"] < 0.5 and off["paired"] > 1, off
     assert (ratio["mixture"] > 0.5).all() and (ratio["mixture"] < 1.1).all()
     assert (ratio["paired"] > 1.5).all(), "its weights do not know the spread"
+
+
+@pytest.mark.parametrize("spread", [0.01, 10.0])
+@pytest.mark.parametrize("steps, weight", [(100, 0.37), (500, 0.13)])
+def test_the_published_settings_are_a_blend_with_a_weight_that_steps_set_and_not_the_spread(spread, steps, weight):
+    g = torch.Generator().manual_seed(2)
+    E = spread * torch.randn(500, 1, generator=g, dtype=torch.double)
+    obs = rows(torch.full((1, 1), 1e3, dtype=torch.double), [1.0], torch.full((1,), 0.1, dtype=torch.double))
+    made = EnSF(whole, **PUBLISHED | {"steps": steps})(E, E, obs, g)
+    blend = (made - E) / (1e3 - E)
+    torch.testing.assert_close(blend, torch.full_like(blend, weight), atol=0.006, rtol=0)
 
 
 def test_the_transform_is_the_kalman_filter():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentkit.assimilation.drivers import cycle
-from latentkit.assimilation.encoded import encoded, whole
+from latentkit.assimilation.encoded import PUBLISHED, encoded, whole
 from latentkit.assimilation.ensf import EnSF
 from latentkit.assimilation.latent import Latent
 from latentkit.assimilation.observations import everywhere, measure
@@ -160,14 +160,14 @@ def test_encoders_are_trained_from_nothing_and_known_by_network_and_surrogate(su
         observers.obtain(surrogate, "tiny_observer", ONCE, seeds=[0, 1, 2], **more)
 
 
-@pytest.mark.parametrize("score", ["paired", "mixture"])
-def test_the_filter_finds_latents_and_parameters_in_several_runs_at_once(surrogate, observer, score):
-    latent = Latent(surrogate, 1)
+@pytest.mark.parametrize("how, factor", [(PUBLISHED, 100), ({"score": "mixture"}, 1)])
+def test_the_filter_finds_latents_and_parameters_in_several_runs_at_once(surrogate, observer, how, factor):
+    latent, unit = Latent(surrogate, 1), observer.scale[1] / factor
     truth, obs = observed(observer, (2, 3), std=0.01)
     drawn = CASE.draw(120, generator(7, "members")).reshape(2, 3, 20, 2)
     course = cycle(
-        latent.start(drawn), CASE.times.tolist(), encoded(observer, obs, 1), forecast=latent.forecast, observe=whole,
-        analyze=EnSF(whole, score=score, eps_alpha=0.01, scale=observer.scale[1]), rng=generator(8, "filter"),
+        latent.start(drawn), CASE.times.tolist(), encoded(observer, obs, 1, std=0.1 * unit), forecast=latent.forecast,
+        observe=whole, analyze=EnSF(whole, scale=unit, **how), rng=generator(8, "filter"),
     )  # fmt: skip
     assert course.mean.shape == (5, 2, 3, 5) and course.diverged is None
     ideal = latent.start(truth.reshape(2, 3, 1, 2), float(CASE.times[-1]))[..., 0, :]

@@ -3,18 +3,22 @@ r"""Observations as latents: the filters that see the world through an encoder o
 LD-EnSF (`models.observers`) and Latent-EnSF (`models.coupled`) do not hold observations against what decoded members
 show. An encoder makes latents of them, and the filter takes these for observations of the *whole* latent vector:
 
-    z_i = encode(y_1, ..., y_i),   z_i = z + sigma scale e,   e ~ N(0, I)                                           (1)
+    z_i = encode(y_1, ..., y_i),   z_i = z + std e,   e ~ N(0, I)                                                   (1)
 
-so that the operator is the identity. What an encoder does not know, it does not say: sigma is the same for all
-observations and times, and chosen (0.1 in LD-EnSF), with scales those of the latents in training. Each filter is a row
-of arguments of `drivers.cycle`:
+so that the operator is the identity. What an encoder does not know, it does not say: std is the same at all times and
+for all observations, and chosen. Each filter is a row of arguments of `drivers.cycle`, LD-EnSF with `latent.Latent`,
+Latent-EnSF with `full_space.FullSpace`:
 
     cycle(latent.start(parameters), times, encoded(observer, obs, model), forecast=latent.forecast, observe=whole,
-          analyze=EnSF(whole, score="paired", eps_alpha=0.01, scale=observer.scale[model]), rng=rng)
+          analyze=EnSF(whole, scale=observer.scale[model]), rng=rng)
 
-with `latent.Latent` for LD-EnSF and `full_space.FullSpace` for Latent-EnSF. The shipped code of LD-EnSF is paired, with
-100 steps, and eps_alpha 0.01 (flow), 0.5 (tsunami), 0.01 (planet). Paired, and with sigma 0.1, an analysis is nearly a
-blend of member and encoder with fixed weights, whatever the spread; the mixture of the EnSF paper is `score="mixture"`.
+The published code of LD-EnSF multiplies latents by 100, and filters them with std 0.1 and the settings PUBLISHED, but
+eps_alpha 0.5 on the tsunami. Here latents are by their deviations first:
+
+    unit = observer.scale[model] / 100,   encoded(..., std=0.1 * unit),   EnSF(whole, scale=unit, **PUBLISHED)
+
+With these, an analysis is 0.63 of the member and 0.37 of the encoder, whatever the spread of the members and the units.
+It is the size of a step, beside an eps_beta of 0, that sets this weight: with 500 steps it is 0.13.
 """
 
 from collections.abc import Sequence
@@ -25,25 +29,28 @@ from torch import Tensor
 from latentkit.assimilation.observations import Network, Observations
 from latentkit.models.observers import Observer
 
+PUBLISHED = {"score": "paired", "steps": 100, "eps_alpha": 0.01, "eps_beta": 1e-6}  # of EnSF, which refuses a 0
+
 
 def encoded(
     encoder: Observer,
     obs: Observations,
     model: int = 0,
     *,
-    sigma: float | Tensor = 0.1,
+    std: Tensor | None = None,  # (k)
 ) -> Observations:
     """Return observations of the whole latent vector, one row a variable and time, that an encoder makes of others.
 
     encoder: or a `coupled.Coupled`; obs: of its network, at its times from the first on, values (..., o); model: of the
-    stack; sigma: of equation 1, one number or one a variable (k).
+    stack; std: of equation 1, in units of the latents, by default 0.1 of their deviations in training.
 
     Raises ValueError for observations that the encoder was not trained for.
     """
     values, times = encoder.sensors.series(obs, encoder.times)
     runs = values.shape[:-2]
     latents = encoder.read(values.reshape(-1, *values.shape[-2:]), model)
-    return rows(latents.unflatten(0, runs) if runs else latents[0], times, sigma * encoder.scale[model])
+    std = 0.1 * encoder.scale[model] if std is None else std
+    return rows(latents.unflatten(0, runs) if runs else latents[0], times, std)
 
 
 def rows(
