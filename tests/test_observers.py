@@ -141,6 +141,11 @@ def test_a_channel_that_never_changes_is_an_error():
         model.learn(torch.full((4, 5, 5), 3.0), torch.randn(1, 4, 5, 5, generator=generator(0)))
 
 
+def test_a_network_of_several_moments_is_an_error():
+    with pytest.raises(ValueError, match="a network of 5 moments; expected one"):
+        observers.Observer(looking(), CASE.times[1:], 5, 8, [0])
+
+
 def test_weights_come_back(observer, made, tmp_path):
     weights.save(observer, tmp_path / "o.safetensors", {"a": 1}, History())
     again = observers.Observer(ONCE, CASE.times[1:], 5, 24, [3, 4])

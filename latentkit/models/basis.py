@@ -50,7 +50,7 @@ class Basis(nn.Module):
         for name in PARTS:
             setattr(self, name, getattr(found, name))
         self.left, self.unit = torch.tensor([found.left]), torch.ones(1)
-        c = self.coefficients(states)
+        c = torch.cat([self.coefficients(some) for some in states.split(256)])  # a library need not fit in twice
         self.unit = c.square().mean().sqrt().reshape(1)
         return c / self.unit
 

@@ -126,7 +126,7 @@ def obtain(
     moments: Sequence[int] | None = None,
     models: Sequence[int] | None = None,
     noise: float = 0.0,
-    batch: int = 16,
+    batch: int = 48,
     retrain: bool = False,
 ) -> tuple[Observer, History]:
     """Load the shipped encoders of a surrogate and a network, or make a library and train them; print which.

@@ -23,12 +23,19 @@ NEAR = 1e-5  # of the network's extent or of a time: what a place or a time may 
 class Sensors(nn.Module):
     """Hold the network of one moment, o observations, and the scales of what it shows.
 
-    network: its times do not matter. `mean` (o) is one a sensor; `deviation` (o) one a channel, so that an error of
-    observation is of one size for all sensors of a channel.
+    network: which moment does not matter. `mean` (o) is one a sensor; `deviation` (o) one a channel, so that an error
+    of observation is of one size for all sensors of a channel.
+
+    Raises ValueError for a network of several moments.
     """
 
     def __init__(self, network: Network | Observations):
         super().__init__()
+        if len(network.time.unique()) != 1:
+            raise ValueError(
+                f"a network of {len(network.time.unique())} moments; expected one, whose sensors are there at all "
+                "others too, such as everywhere(points, times[:1], channels)"
+            )
         # Places are no buffers: half precision, in which weights are shipped, does not hold them.
         self.where, self.channel = network.where.clone(), network.channel.clone()
         self.register_buffer("mean", torch.zeros(len(self.channel)))
