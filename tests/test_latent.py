@@ -90,6 +90,13 @@ def test_gradients_reach_latents_and_parameters(surrogate):
     assert float(slope[0, 0]) == pytest.approx(float(up - down) / 2e-2, rel=0.05)
 
 
+def test_an_ensemble_does_not_carry_the_weights_gradients_from_one_analysis_to_the_next(surrogate):
+    latent = Latent(surrogate)
+    E = latent.forecast(latent.start(parameters(2)), 0.0, 2 * H)
+    net = everywhere(points(3, "where"), torch.tensor([2.0]) * H, [2])
+    assert not E.requires_grad and not latent.observe(E, net).requires_grad
+
+
 def test_observations_outside_the_window_are_an_error(surrogate):
     latent = Latent(surrogate)
     net = Network(torch.tensor([H, 5 * H]), points(2, "where"), torch.tensor([0, 2]))

@@ -111,13 +111,12 @@ class Latent:
         return path
 
     def _advance(self, z: Tensor, u: Tensor) -> Tensor:
-        """Return latents (1, n, k) one output later, by the one model."""
-        x = torch.cat([z, u], -1)[0]
-        for layer in self.net.dynamics.layers[:-1]:
-            x = torch.nn.functional.silu(torch.addmm(layer.bias[self.model], x, layer.weight[self.model]))
-        layer = self.net.dynamics.layers[-1]
-        change = torch.addmm(layer.bias[self.model], x, layer.weight[self.model])
-        return z + self.net.log_step[self.model].exp() * change
+        """Return latents (1, n, k) one output later, by the one model, whose weights are constants here."""
+        i, x = self.model, torch.cat([z, u], -1)[0]
+        *inner, last = [(layer.bias[i].detach(), layer.weight[i].detach()) for layer in self.net.dynamics.layers]
+        for bias, weight in inner:
+            x = torch.nn.functional.silu(torch.addmm(bias, x, weight))
+        return z + self.net.log_step[i].detach().exp() * torch.addmm(last[0], x, last[1])
 
     def _look(self, network: Network | Observations) -> Callable[[Tensor], Tensor]:
         """Return the map of latents (n, k) to what a network sees, from the last time where it is known."""

@@ -36,9 +36,9 @@ class Coefficients(nn.Module):
         return self.net(z)
 
     def hidden(self, z: Tensor, model: int) -> Tensor:  # (n, k) -> (n, h)
-        """Return what the last layer of one model is applied to, and a 1."""
+        """Return what the last layer of one model, whose weights are constants here, is applied to, and a 1."""
         for layer in self.net.layers[:-1]:
-            z = nn.functional.silu(z @ layer.weight[model] + layer.bias[model])
+            z = nn.functional.silu(z @ layer.weight[model].detach() + layer.bias[model].detach())
         return torch.cat([z, torch.ones_like(z[:, :1])], 1)
 
     def last(self, model: int) -> Tensor:  # (h, j)
