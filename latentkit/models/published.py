@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.models import ldnet, surrogates, weights
+from latentkit.models.nets import pick
 from latentkit.models.train import History, Shuffled, fit, generator
 from latentkit.testbeds import cases
 from latentkit.testbeds.cases import Case
@@ -49,10 +50,11 @@ class Published(nn.Module):
         model: int = 0,
     ) -> Tensor:  # (t, m, c, y, x)
         """Return the trajectories of parameters by one model."""
-        u = self.case.scaled(parameters).expand(len(self.net.log_step), -1, -1)
-        path = self.net.trajectory(u)  # (s, t, m, k)
-        parts = [self.net.decoder(z)[model].movedim(-1, 1).unflatten(-1, self.case.shape[1:]) for z in path.unbind(1)]
-        return torch.stack(parts) * self.deviation
+        one = pick(self.net, [model])
+        path = one.trajectory(self.case.scaled(parameters)[None])[0]  # (t, m, k)
+        # A state at a time: a layer's output at all points of more of them does not stay in the processor's memory.
+        parts = [one.decoder(z[None, None])[0, 0].mT for z in path.flatten(0, 1)]
+        return torch.stack(parts).unflatten(0, path.shape[:2]).unflatten(-1, self.case.shape[1:]) * self.deviation
 
 
 def obtain(

@@ -75,7 +75,7 @@ class Surrogate(nn.Module):
             name, found = self.case.parameters[i], self.case.unscaled(u).reshape(-1, u.shape[-1])[:, i]
             warnings.warn(
                 f"{self.case.name}: {name} from {float(found.min()):.4g} to {float(found.max()):.4g} is asked of a "
-                f"surrogate trained from {float(self.low[i]):g} to {float(self.high[i]):g}",
+                f"surrogate trained from {float(self.case.low[i]):g} to {float(self.case.high[i]):g}",
                 stacklevel=3,
             )
 
