@@ -1,6 +1,7 @@
 """JupyterLab in a real browser: notebooks run there, and their explorers answer. Only in `make test-browser`."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,13 +18,14 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 # One a kind of explorer; the others are made of the same controls.
 EXPLORERS = ["00_start", "12_lccvae_anchors", "13_lccvae_completion", "14_lccvae_ablations", "15_lccvae_sampling"]
+EXPLORERS += ["32_levda_surrogates", "34_levda_irregular"]
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Start JupyterLab on the project and return its address."""
+    """Start JupyterLab on a copy of the notebooks, which it saves by itself, and return its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -34,9 +36,14 @@ def lab(tmp_path_factory):
     # Settings, workspaces and trust of their own, so that the test neither finds nor leaves anything of the user's.
     folders = {"CONFIG_DIR": "config", "DATA_DIR": "data", "RUNTIME_DIR": "run"}
     own = {f"JUPYTER_{name}": home / folder for name, folder in folders.items()}
-    own |= {"LATENTKIT_FIGURES": home / "figures", "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces"}
+    own |= {
+        "LATENTKIT_ROOT": ROOT,
+        "LATENTKIT_FIGURES": home / "figures",
+        "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces",
+    }
     options = [f"--ServerApp.port={port}", "--IdentityProvider.token=", "--ServerApp.password=", "--no-browser"]
-    options += [f"--ServerApp.root_dir={ROOT}", "--allow-root", "--ServerApp.ip=127.0.0.1"]
+    shutil.copytree(ROOT / "notebooks", home / "project" / "notebooks")
+    options += [f"--ServerApp.root_dir={home / 'project'}", "--allow-root", "--ServerApp.ip=127.0.0.1"]
     command = [sys.executable, "-m", "jupyter", "lab", *options]
     log = (home / "log.txt").open("w")
     env = os.environ | {key: str(value) for key, value in own.items()}

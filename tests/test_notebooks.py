@@ -27,17 +27,20 @@ RELATIVE, OF_SPREAD = 0.02, 0.5
 
 # A last cell: every control of every explorer is moved, after all else has run, as a reader would.
 MOVES = """
-from ipywidgets import HBox, Image, VBox, Widget
-from ipywidgets.widgets.widget import _instances
+def _moved():
+    from ipywidgets import HBox, Image, VBox
+    from ipywidgets.widgets.widget import _instances
 
-boxes = [w.children for w in _instances.values() if isinstance(w, VBox)]
-found = [children for children in boxes if [type(c) for c in children[:2]] == [HBox, Image]]
-assert found, "no explorer"
-for controls, image, message in found:
-    for control in controls.children:
-        for value in getattr(control, "_options_values", ()):
-            control.value = value
-            assert not message.value, f"{control.description} at {value!r}: {message.value}"
+    boxes = [w.children for w in _instances.values() if isinstance(w, VBox)]
+    found = [children for children in boxes if [type(c) for c in children[:2]] == [HBox, Image]]
+    assert found, "no explorer"
+    for controls, image, message in found:
+        for control in controls.children:
+            for value in getattr(control, "_options_values", ()):
+                control.value = value
+                assert not message.value, f"{control.description} at {value!r}: {message.value}"
+
+_moved()
 """
 
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=NAMES)

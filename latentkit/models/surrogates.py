@@ -89,7 +89,6 @@ class Surrogate(nn.Module):
         c = self.net.decoder.hidden(z.reshape(-1, z.shape[-1]), model) @ self.net.decoder.last(model) * self.unit
         return self.modes.fields(c.reshape(*z.shape[:-1], -1)) * self.deviation
 
-    @torch.no_grad()
     def trajectory(
         self,
         parameters: Tensor,  # (m, q) in their own units
@@ -98,7 +97,8 @@ class Surrogate(nn.Module):
         """Return the trajectories of parameters by one model; warns outside the range of its training."""
         u = self.case.scaled(parameters)
         self.check(u)
-        path = self.net.trajectory(u.expand(len(self.net.log_step), -1, -1))[model]
+        with torch.no_grad():
+            path = self.net.trajectory(u.expand(len(self.net.log_step), -1, -1))[model]
         return torch.stack([self.fields(z, model) for z in path])
 
     def look(self, network, model: int = 0) -> Callable[[Tensor], Tensor]:
