@@ -66,6 +66,8 @@ class Latent:
 
         Raises ValueError for observations outside these times.
         """
+        if not len(obs.time):
+            return E.new_zeros(*E.shape[:-1], 0)
         slack = NEAR * self.case.interval
         own = obs.time.double().cpu()
         outside = (own < start - slack) | (own > end + slack)
@@ -102,6 +104,8 @@ class Latent:
         now, path = 0, []
         for time in times:
             steps = (time - start) / self.case.interval
+            if steps < now - NEAR:
+                raise ValueError(f"time {time:g} is before {start + now * self.case.interval:g}, where latents stand")
             whole = round(steps) if abs(steps - round(steps)) <= NEAR else int(steps // 1)
             for _ in range(whole - now):
                 z = self._advance(z, u)

@@ -9,7 +9,7 @@ ensemble's mean, with channels by their deviations and points by area:
     spread-error ratio_t = sqrt(sum_i |x_i - mean|^2 / (m - 1)) / |mean_t - x_t|                                  (2)
     energy score_t = mean_i |x_i - x| - sum_ij |x_i - x_j| / (2 m (m - 1)), each | | by |x_t|                      (3)
 
-(3) is the fair form of the paper's CRPS, in its energy-score formulation.
+(3) is the fair energy score of the whole field; the paper's CRPS averages over points, and may be another number.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -72,7 +72,11 @@ class Twin:
             if m > 1:
                 row["ratio"] = (norm(E - mean[:, None], w).square().sum(1) / (m - 1)).sqrt() / off
                 flat = (E * w.sqrt()).flatten(2)
-                row["energy"] = (each.mean(1) - torch.cdist(flat, flat).sum((1, 2)) / (2 * m * (m - 1))) / size
+                row["energy"] = (
+                    each.mean(1)
+                    - torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2))
+                    / (2 * m * (m - 1))
+                ) / size
             rows.append(row)
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
@@ -107,7 +111,12 @@ def along(
     """Give the analysis at each time, carried from the start of the window that the time is in.
 
     A time on a border belongs to the window before it, but for the first.
+
+    Raises ValueError where windows lack an analysis, as after a divergence.
     """
+    if starts is None or len(starts) != len(borders) - 1:
+        found = 0 if starts is None else len(starts)
+        raise ValueError(f"{found} windows have an analysis, of {len(borders) - 1}: see what the course says of it")
     window, E, now = 0, starts[0], borders[0]
     for time in times:
         while time > borders[window + 1] * (1 + 1e-9) and window + 2 < len(borders):

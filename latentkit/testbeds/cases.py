@@ -112,6 +112,8 @@ def tsunami(size: int, *, width: float = 5e4, outputs: int = 50) -> Case:
     """
     system = Tsunami(size, width=width)
     every = round(2000 * 21.43 / outputs / system.step)
+    if every < 1:
+        raise ValueError(f"{outputs} outputs are more than the steps of {system.step:.0f} s; ask for fewer")
     axis = (torch.arange(size) + 0.5) * system.cell
 
     def points(network):
