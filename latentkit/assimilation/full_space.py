@@ -27,7 +27,8 @@ class FullSpace:
 
     def start(self) -> Tensor:  # (..., m, k)
         """Return the latents of the members at the start of the case, which their parameters determine."""
-        return self.encode(self._spread(self.case.begin(self._rows(self.parameters))))
+        states = self.case.begin(self.parameters.flatten(0, -2))
+        return self.encode(states.unflatten(0, self.parameters.shape[:-1]))
 
     def encode(self, states: Tensor) -> Tensor:  # (..., m, *shape) -> (..., m, k)
         """Return the latents of states."""
@@ -59,9 +60,3 @@ class FullSpace:
             )
         full = self.joint.pack(self.decode(E), self.parameters if self.joint.parameters else None)
         return self.encode(self.joint.unpack(self.joint.forecast(full, start, end))[0])
-
-    def _rows(self, parameters: Tensor) -> Tensor:
-        return parameters.reshape(-1, parameters.shape[-1])
-
-    def _spread(self, states: Tensor) -> Tensor:
-        return states.reshape(*self.parameters.shape[:-1], *self.joint.shape)
