@@ -6,14 +6,15 @@ the vorticity w of the velocity (u, v) on [0, 2 pi]^2, all without units:
     dw/dt + u dw/dx + v dw/dy = laplace(w) / Re - drag w - forcing k cos(k y),   k = wavenumber               (1)
     laplace(s) = -w,  u = ds/dy,  v = -ds/dx                                                                  (2)
 
-since the force (forcing sin(k y), 0) has the curl -forcing k cos(k y). Of the advection the sum of products
+since the force (forcing sin(k y), 0) has the curl -forcing k cos(k y). With z = u + i v and D = d/dx - i d/dy,
 
-    u dw/dx + v dw/dy = d2/dxdy (v^2 - u^2) + (d2/dx2 - d2/dy2) (u v)                                         (3)
+    w = Im(D z),  z = i conj(D) laplace^-1 w,  u dw/dx + v dw/dy = Im(D^2 z^2) / 2                            (3)
 
-takes two transforms back and two forth (C. Basdevant 1983, Technical improvements for direct numerical simulation of
-homogeneous three-dimensional turbulence). All fields hold wavenumbers |k| < size / 3 only: then no product of
-two aliases onto them (S. A. Orszag 1971, On the elimination of aliasing in finite-difference schemes by filtering
-high-wavenumber components), and advection alone keeps energy and enstrophy.
+that is d2/dxdy (v^2 - u^2) + (d2/dx2 - d2/dy2) (u v), the two transforms back and two forth of C. Basdevant (1983),
+Technical improvements for direct numerical simulation of homogeneous three-dimensional turbulence, as one each of
+complex numbers. All fields hold wavenumbers |k| < size / 3 only: then no product of two aliases onto them (S. A.
+Orszag 1971, On the elimination of aliasing in finite-difference schemes by filtering high-wavenumber components), and
+advection alone keeps energy and enstrophy.
 
 With L = -(kx^2 + ky^2) / Re - drag of one Fourier mode, f its forcing and N its advection, a step h without N is exact:
 P(w) = exp(L h / 2) w + f h / 2 phi(L h / 2), phi(x) = (exp(x) - 1) / x, advances by half of it. J. D. Lawson (1967),
@@ -22,7 +23,7 @@ Generalized Runge-Kutta processes for stable systems with large Lipschitz consta
     p = P(w),  a = N(w),  b = N(p + h/2 exp(L h / 2) a),  c = N(p + h/2 b),  d = N(P(p + h c))                (4)
     w <- P(p + h/6 exp(L h / 2) a + h/3 (b + c)) + h/6 d                                                      (5)
 
-so that the laminar flow u = forcing sin(k y) / (drag + k^2 / Re), for which N = 0, stays at rest whatever the step.
+so that the laminar flow u = forcing sin(k y) / (drag + k^2 / Re), for which N = 0, stays at rest in a step of any length.
 The classical Runge-Kutta method bears oscillations up to sqrt(8) / h, and advection by speed U makes them up to
 U size / 3: hence inner steps, 2 in one of 0.04 at size 64 and 4 at 150 for speed 5, which flows that start at 3 reach.
 """
@@ -76,20 +77,22 @@ class Kolmogorov:
             raise ValueError(f"inner is {inner}; expected 1 or more, or None to have it chosen")
         self.size, self.step, self.drag, self.inner = size, step, drag, inner
         self.dtype, self.device, self.highest = dtype, device, (size - 1) // 3
-        ky = torch.fft.fftfreq(size, 1 / size, dtype=torch.double)[:, None]  # (y, 1)
-        kx = torch.arange(self.highest + 1, dtype=torch.double)  # (x): columns beyond are zero, and left out
+        kx = torch.arange(-self.highest, self.highest + 1, dtype=torch.double)  # coefficients beyond are zero
+        ky = kx[:, None]
         square = kx**2 + ky**2
         keep = (9 * square < size**2) & (square > 0)
-        inverse = keep / square.clamp(min=1)
         force = torch.where((kx == 0) & (ky.abs() == wavenumber), -forcing * wavenumber / 2, 0.0)
+        d = 1j * (kx - 1j * ky) * keep  # of (3)
 
         def put(t: Tensor) -> Tensor:
             return t.to(device, dtype.to_complex() if t.is_complex() else dtype)
 
-        self._keep, self._square, self._force = put(keep), put(square), put(force)
-        self._to_velocity = put(1j * torch.stack([ky * inverse, -kx * inverse]))  # (2, y, x), (2)
-        self._curl = put(1j * torch.stack([-ky * keep, kx * keep]))
-        self._products = put(torch.stack([kx * ky * keep, (kx**2 - ky**2) * keep]))  # (3)
+        self._square, self._keep, self._force, self._curl = put(square), put(keep + 0j), put(force + 0j), put(d)
+        self._to_velocity = put(1j * d.conj() / square.clamp(min=1))  # (3)
+        self._product = put(-d.square() / 4j)  # (3)
+        self._rows = torch.arange(-self.highest, self.highest + 1, device=device) % size
+        x = 2 * math.pi / size * torch.arange(size, dtype=torch.double)
+        self._shift = put(torch.exp(-1j * self.highest * (x + x[:, None])))
 
     def start(
         self,
@@ -114,12 +117,12 @@ class Kolmogorov:
         noise = torch.randn(1 if shared else members, START, START, generator=rng, dtype=torch.double)
         log_k = 0.5 * base._square.clamp(min=1).log()
         w = base._forth(noise) * (-2 * (log_k - math.log(peak) - 0.25).square() - log_k).exp()
-        w = w * (speed / base._back(w[:, None] * base._to_velocity).norm(dim=1).amax((1, 2)))[:, None, None]
+        w = w * (speed / base._to_z(w).abs().amax((1, 2)))[:, None, None]
         k = min(self.highest, base.highest)
-        rows = torch.arange(-k, k + 1)
-        resized = w.new_zeros(len(w), self.size, self.highest + 1)
-        resized[:, rows, : k + 1] = w[:, rows, : k + 1]
-        state = self._back(resized * self._keep.cpu()).to(self.device, self.dtype)
+        ours, theirs = (slice(s.highest - k, s.highest + k + 1) for s in (self, base))
+        resized = w.new_zeros(len(w), *self._square.shape)
+        resized[:, ours, ours] = w[:, theirs, theirs]
+        state = self._back((resized * self._keep.cpu()).to(self._keep))
         return state.expand(members, -1, -1).contiguous()
 
     def advance(
@@ -162,7 +165,8 @@ class Kolmogorov:
     ) -> Tensor:  # (m, 2, y, x)
         """Return u and v of equation 2, without mean."""
         self._check(state, "given")
-        return self._back(self._forth(state)[:, None] * self._to_velocity)  # (2)
+        z = self._to_z(self._forth(state)) * self._shift
+        return torch.stack([z.real, z.imag], 1)
 
     def vorticity(
         self,
@@ -172,10 +176,11 @@ class Kolmogorov:
         if velocity.ndim != 4 or velocity.shape[1] != 2:
             raise ValueError(f"velocity has shape {tuple(velocity.shape)}; expected (m, 2, y, x)")
         self._check(velocity[:, 0] + velocity[:, 1], "given as velocity")
-        return self._back((self._forth(velocity) * self._curl).sum(1))
+        d = self._forth(torch.complex(velocity[:, 0], velocity[:, 1])) * self._curl
+        return self._back((d - self._reflect(d)) / 2j)  # (3)
 
     def _linear(self, reynolds: float | Tensor, members: int) -> tuple[Tensor, Tensor]:
-        """Return exp(L h / 2) and f h / 2 phi(L h / 2), each (m or 1, y, x)."""
+        """Return exp(L h / 2) and f h / 2 phi(L h / 2), each (m or 1, 2 highest + 1, the same)."""
         reynolds = torch.as_tensor(reynolds, dtype=self.dtype, device=self.device)
         if reynolds.shape not in ((), (members,)):
             raise ValueError(
@@ -186,10 +191,10 @@ class Kolmogorov:
         x = -0.5 * self.step / self.inner * (self._square / reynolds.reshape(-1, 1, 1) + self.drag)
         none = x == 0
         phi = torch.where(none, 1.0, torch.expm1(x) / torch.where(none, 1.0, x))
-        return x.exp(), 0.5 * self.step / self.inner * self._force * phi
+        return x.exp() + 0j, 0.5 * self.step / self.inner * self._force * phi  # complex: else each use converts them
 
     def _advance(self, w: Tensor, half: Tensor, push: Tensor) -> Tensor:
-        """Return coefficients one inner step later."""
+        """Return the coefficients one inner step later."""
         h = self.step / self.inner
         p = half * w + push
         a = half * self._advection(w)
@@ -200,17 +205,28 @@ class Kolmogorov:
         return torch.add(half * late + push, d, alpha=h / 6)  # (5)
 
     def _advection(self, w: Tensor) -> Tensor:
-        """Return minus equation 3 in coefficients (m, y, x)."""
-        u, v = self._back(w[:, None] * self._to_velocity).unbind(1)
-        products = torch.fft.rfft2(torch.stack([(v - u) * (v + u), u * v], 1), norm="forward")
-        return (products[..., : self.highest + 1] * self._products).sum(1)  # (3)
+        """Return minus the advection of (3)."""
+        z = self._to_z(w)
+        first, last = self.highest, 3 * self.highest + 1  # products of fields shifted by `highest` are by twice that
+        d = torch.fft.fft2(z * z, norm="forward")[..., first:last, first:last] * self._product
+        return d + self._reflect(d)
 
     def _forth(self, field: Tensor) -> Tensor:
-        """Return coefficients (..., y, x) of the wavenumbers that are kept."""
-        return torch.fft.rfft2(field, norm="forward")[..., : self.highest + 1] * self._keep
+        """Return coefficients (m, 2 highest + 1, the same), of wavenumbers -highest to highest."""
+        return torch.fft.fft2(field, norm="forward")[..., self._rows[:, None], self._rows] * self._keep
 
     def _back(self, coefficients: Tensor) -> Tensor:
-        return torch.fft.irfft2(coefficients, s=(self.size, self.size), norm="forward")
+        z = torch.fft.ifft2(coefficients, s=(self.size, self.size), norm="forward")
+        return (z * self._shift).real
+
+    def _to_z(self, w: Tensor) -> Tensor:
+        """Return z (m, y, x) of (3) over `_shift`: transforms take the first coefficient as that of wavenumber 0."""
+        return torch.fft.ifft2(w * self._to_velocity, s=(self.size, self.size), norm="forward")
+
+    @staticmethod
+    def _reflect(coefficients: Tensor) -> Tensor:
+        """Return those of the conjugate field."""
+        return coefficients.flip(-1, -2).conj()
 
     def _check(self, state: Tensor, when: str) -> None:
         if state.ndim != 3 or state.shape[1:] != (self.size, self.size):
