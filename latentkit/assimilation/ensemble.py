@@ -55,23 +55,21 @@ def fitting(
     return obs.value.to(Y), obs.std.to(Y)
 
 
-def roots(
+def inverse_root(
     S: Tensor,  # (..., m, o)
-) -> tuple[Tensor, Tensor, Tensor]:  # (..., m, m) each
-    """Return C^-1, C^-1/2 (symmetric) and C = S S^T + (m - 1) I."""
+) -> tuple[Tensor, Tensor]:  # (..., m, m) each
+    """Return C^-1/2 (symmetric) and C = S S^T + (m - 1) I."""
     m = S.shape[-2]
     eye = torch.eye(m, dtype=S.dtype, device=S.device)
     C = S @ S.mT + (m - 1) * eye
-    root = _inverse_root(C, m - 1, eye) if m >= MANY else None
-    if root is not None:
-        return root @ root, root, C
-    values, vectors = torch.linalg.eigh(C)
-    values = values.clamp_min(m - 1)
-    inverse, root = ((vectors * values.pow(p).unsqueeze(-2)) @ vectors.mT for p in (-1.0, -0.5))
-    return inverse, root, C
+    root = _iterated(C, m - 1, eye) if m >= MANY else None
+    if root is None:
+        values, vectors = torch.linalg.eigh(C)
+        root = (vectors * values.clamp_min(m - 1).rsqrt().unsqueeze(-2)) @ vectors.mT
+    return root, C
 
 
-def _inverse_root(C: Tensor, least: float, eye: Tensor) -> Tensor | None:
+def _iterated(C: Tensor, least: float, eye: Tensor) -> Tensor | None:
     """Return C^-1/2 by the coupled iteration of Newton and Schulz, or None where it has not converged in 30 steps.
 
     least: lower bound of the eigenvalues. N. J. Higham (2008), Functions of matrices, equation 6.35. It is made of

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.ensemble import finish, roots, standardized
+from latentkit.assimilation.ensemble import finish, inverse_root, standardized
 from latentkit.assimilation.observations import Observations
 from latentkit.localization import RADII, taper
 
@@ -31,8 +31,8 @@ def transform(
     d: Tensor,  # (..., o)
 ) -> Tensor:  # (..., m, m)
     """Return w + W of equation 2: row i makes member i from the anomalies."""
-    inverse, root, _ = roots(S)  # (1)
-    w = (inverse @ (S @ d.unsqueeze(-1))).mT  # (..., 1, m)
+    root, _ = inverse_root(S)  # (1)
+    w = (root @ (root @ (S @ d.unsqueeze(-1)))).mT  # (..., 1, m)
     return w + (S.shape[-2] - 1) ** 0.5 * root  # (2)
 
 
@@ -102,7 +102,7 @@ class Local:
             mine = (count == n).nonzero()[:, 0]
             # Places with about as many observations in reach go together, so that little is padding.
             mine = mine[torch.argsort(reached[mine])]
-            for rows in mine.chunk(max(1, min(8, len(mine) // 64))):
+            for rows in mine.chunk(max(1, min(8, len(mine) // 64, len(reached[mine].unique())))):
                 rows = rows[reached[rows] > 0]
                 if len(rows):
                     best = distance[rows].topk(int(reached[rows].max()), dim=1, largest=False)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.ensemble import finish, roots, standardized
+from latentkit.assimilation.ensemble import finish, inverse_root, standardized
 from latentkit.assimilation.observations import Observations
 
 
@@ -45,9 +45,9 @@ def ienks(
     for _ in range(iterations):
         S, d = standardized(predict(mean + (w + T) @ X), obs)
         S = inverse @ S  # (1)
-        covariance, root, C = roots(S)
+        root, C = inverse_root(S)
         T, inverse = (m - 1) ** 0.5 * root, C @ root / (m - 1) ** 0.5
-        step = (covariance @ (S @ d.unsqueeze(-1) - (m - 1) * w.mT)).mT  # (2)
+        step = (root @ (root @ (S @ d.unsqueeze(-1) - (m - 1) * w.mT))).mT  # (2)
         w = w + step
         if (step.square().sum((-2, -1)) < tolerance * m).all():
             break

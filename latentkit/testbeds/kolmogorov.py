@@ -23,7 +23,7 @@ Generalized Runge-Kutta processes for stable systems with large Lipschitz consta
     p = P(w),  a = N(w),  b = N(p + h/2 exp(L h / 2) a),  c = N(p + h/2 b),  d = N(P(p + h c))                (4)
     w <- P(p + h/6 exp(L h / 2) a + h/3 (b + c)) + h/6 d                                                      (5)
 
-so that the laminar flow u = forcing sin(k y) / (drag + k^2 / Re), for which N = 0, stays at rest in a step of any length.
+so that the laminar flow u = forcing sin(k y) / (drag + k^2 / Re), where N = 0, stays at rest in steps of any length.
 The classical Runge-Kutta method bears oscillations up to sqrt(8) / h, and advection by speed U makes them up to
 U size / 3: hence inner steps, 2 in one of 0.04 at size 64 and 4 at 150 for speed 5, which flows that start at 3 reach.
 """
