@@ -122,6 +122,7 @@ class LEVDA:
     # Assimilation (notebooks 33 to 37)
     members: int  # section 4.1: 20
     truths: int  # ours: side by side for each seed
+    dear: int  # ours: of them, for methods that take a minute each
     noise: float  # section 4.1: of observations, beside the signal
     sensors: int  # table 1: 10 along each side
     windows: int  # assumed: that a trajectory is cut into, where windows are cycled
@@ -231,6 +232,7 @@ PRESETS = {
         rollout_steps=(4, 5600, 100000),
         members=(6, 20, 20),
         truths=(2, 10, 40),
+        dear=(1, 2, 10),
         noise=(0.1, 0.1, 0.1),
         sensors=(6, 10, 10),
         windows=(2, 5, 5),

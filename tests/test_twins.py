@@ -59,7 +59,10 @@ def test_scores_are_those_of_other_formulas():
     np.testing.assert_allclose(found["energy"], energy / size.numpy(), rtol=1e-4)
     spread = members.var(2).sum(-1).sqrt()
     torch.testing.assert_close(found["ratio"], spread / (members.mean(2) - x).norm(dim=-1))
-    assert TWIN.scores(E[:, :, :1]).keys() == {"error", "members"}
+    torch.testing.assert_close(found["members"], (members - x[:, :, None]).norm(dim=-1).std(2, correction=0) / size)
+    each = scoringrules.crps_ensemble(TWIN.truth.numpy(), E.movedim(2, -1).numpy(), estimator="fair", backend="numpy")
+    np.testing.assert_allclose(found["crps"], (each / SCALE.numpy()).mean((2, 3, 4)), rtol=1e-4)
+    assert TWIN.scores(E[:, :, :1]).keys() == {"error"}
 
 
 def test_analyses_are_carried_through_their_windows():

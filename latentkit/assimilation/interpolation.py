@@ -64,29 +64,38 @@ class Linear:
 class Spectral:
     """Interpolate fields (..., c, y, x), periodic in both coordinates, to points by their Fourier series.
 
-    size (2): of the grid, of which the first point is the origin; obs: as for `Linear`; periods (2).
+    size (2): of the grid, of which the first point is the origin; obs: as for `Linear`; periods (2). The sum over waves
+    is one over grid points, with weights for each coordinate: the shortest wave of an even grid is a cosine, whose sine
+    is not seen there.
     """
 
     def __init__(self, size: Sequence[int], obs: Network | Observations, periods: Sequence[float]):
-        self.size, self.channel, self.channels = tuple(size), obs.channel, _channels(obs)
-        waves = torch.fft.fftfreq(size[0], 1 / size[0]), torch.fft.rfftfreq(size[1], 1 / size[1])
-        waves = [wave.to(obs.where.device) for wave in waves]
-        angle = [2 * torch.pi * obs.where[:, i, None].double() / periods[i] * waves[i] for i in range(2)]
-        self.y = torch.polar(torch.ones_like(angle[0]), angle[0])  # (o, ky)
-        twice = torch.full_like(waves[1], 2.0, dtype=torch.double)
-        twice[0] = 1
-        if size[1] % 2 == 0:
-            twice[-1] = 1
-        self.x = torch.polar(twice.expand_as(angle[1]).contiguous(), angle[1])  # (o, kx)
-        if size[0] % 2 == 0:  # the shortest wave is a cosine: its sine is not seen on the grid
-            self.y[:, size[0] // 2] = self.y[:, size[0] // 2].real.to(self.y.dtype)
+        self.size, self.channels = tuple(size), _channels(obs)
+        self.parts = []  # of each channel: its number, rows, weights in y, at places in x, and which of these
+        for channel in obs.channel.unique().tolist():
+            rows = (obs.channel == channel).nonzero()[:, 0]
+            places, which = obs.where[rows, 1].unique(return_inverse=True)
+            y, x = _periodic(obs.where[rows, 0], size[0], periods[0]), _periodic(places, size[1], periods[1])
+            self.parts.append((channel, rows, y.mT, x.mT, which))
 
     def __call__(self, fields: Tensor) -> Tensor:  # (..., c, y, x) -> (..., o)
         _check(fields, self.size, self.channels)
-        wave = torch.fft.rfft2(fields, norm="forward")
-        along = torch.einsum("...cyx,ox->...coy", wave, self.x.to(wave))
-        series = torch.einsum("...coy,oy->...co", along, self.y.to(wave)).real
-        return series.gather(-2, self.channel.to(series.device).expand(*series.shape[:-2], 1, -1)).squeeze(-2)
+        seen = fields.new_zeros(*fields.shape[:-3], sum(len(rows) for _, rows, *_ in self.parts))
+        for channel, rows, y, x, which in self.parts:
+            along = fields[..., channel, :, :] @ x.to(fields)  # (..., y, places)
+            seen = seen.index_add(-1, rows, (along[..., which] * y.to(fields)).sum(-2))
+        return seen
+
+
+def _periodic(places: Tensor, size: int, period: float) -> Tensor:  # (o) -> (o, size)
+    """Return what each of the points of a circle counts for the series at places."""
+    waves = torch.arange(size // 2 + 1, dtype=torch.double, device=places.device)
+    counted = torch.where((waves == 0) | (2 * waves == size), 1.0, 2.0)
+    angle = 2 * torch.pi * places.double()[:, None] / period * waves
+    own = 2 * torch.pi * torch.arange(size, dtype=torch.double, device=places.device)[:, None] / size * waves
+    cosine = angle.cos() * counted
+    sine = torch.where(2 * waves == size, 0.0, angle.sin() * counted)
+    return (cosine @ own.cos().mT + sine @ own.sin().mT) / size
 
 
 def in_time(

@@ -9,7 +9,10 @@ ensemble's mean, with channels by their deviations and points by area:
     spread-error ratio_t = sqrt(sum_i |x_i - mean|^2 / (m - 1)) / |mean_t - x_t|                                  (2)
     energy score_t = mean_i |x_i - x| - sum_ij |x_i - x_j| / (2 m (m - 1)), each | | by |x_t|                      (3)
 
-(3) is the fair energy score of the whole field; the paper's CRPS averages over points, and may be another number.
+    crps_t = mean of  mean_i |x_i - x| - sum_ij |x_i - x_j| / (2 m (m - 1)),  | | of one point by its deviation    (4)
+
+(3) is the fair energy score of the whole field, (4) the fair continuous ranked probability score, over channels and
+points by area; the paper's CRPS may be another number.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -58,18 +61,18 @@ class Twin:
         return measure(network, values, std, rng)
 
     def scores(self, ensembles: Iterable[Tensor]) -> dict[str, Tensor]:
-        """Return error, ratio and energy (t, R) of equations 1 to 3, and the deviation of members' errors.
+        """Return error, ratio, energy and crps (t, R) of equations 1 to 4, and the deviation of members' errors.
 
-        ensembles: fields (R, m, c, y, x) of each time, one after the other; one member has neither ratio nor energy.
+        ensembles: fields (R, m, c, y, x) of each time, one after the other; of one member there is the error alone.
         """
         w, rows = self.weights(), []
         for truth, E in zip(self.truth, ensembles, strict=True):
             size = norm(truth, w)
             mean = E.mean(1)
             off, each = norm(mean - truth, w), norm(E - truth[:, None], w)
-            row = {"error": off / size, "members": each.std(1, correction=0) / size}
-            m = E.shape[1]
+            row, m = {"error": off / size}, E.shape[1]
             if m > 1:
+                row["members"] = each.std(1, correction=0) / size
                 row["ratio"] = (norm(E - mean[:, None], w).square().sum(1) / (m - 1)).sqrt() / off
                 flat = (E * w.sqrt()).flatten(2)
                 row["energy"] = (
@@ -77,6 +80,10 @@ class Twin:
                     - torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2))
                     / (2 * m * (m - 1))
                 ) / size
+                i = torch.arange(m, dtype=E.dtype).reshape(-1, 1, 1, 1)
+                apart = (E.sort(1).values * (2 * i - m + 1)).sum(1) / (m * (m - 1))  # of all pairs
+                point = ((E - truth[:, None]).abs().mean(1) - apart) / self.deviation
+                row["crps"] = (point * self.case.weights).mean((1, 2, 3))  # (4)
             rows.append(row)
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 

@@ -14,6 +14,7 @@ flow, else seconds. What differs from the paper: the planet's start (`planet`), 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Generator, Tensor
 
 from latentkit.assimilation.interpolation import Linear, Spectral, latitudes_over_poles, over_poles
 from latentkit.assimilation.observations import Network, Observations
+from latentkit.localization import Places, great_circle, periodic
 from latentkit.testbeds.joint import Joint
 from latentkit.testbeds.kolmogorov import Kolmogorov
 from latentkit.testbeds.planet import HOUR, Planet
@@ -37,7 +39,8 @@ class Case:
     is the start; axes: of the grid, slowest first; periods of these; weights (c, y, x): of points and channels in
     scores, their mean is 1, before channels are divided by their deviations; joint: how full-state assimilations take
     the testbed; begin: from parameters (m, q) to states at the start, as `joint` takes them; trajectories: to fields
-    (t, m, c, y, x) at all times; points: from a network to the map of fields (..., c, y, x) to what is seen (..., o).
+    (t, m, c, y, x) at all times; points: from a network to the map of fields (..., c, y, x) to what is seen (..., o);
+    distance: points (n, 2) and (o, 2) to how far they are apart (n, o), in units of the axes, on the sphere [rad].
     """
 
     name: str
@@ -53,6 +56,7 @@ class Case:
     begin: Callable[[Tensor], Tensor]
     trajectories: Callable[[Tensor], Tensor]
     points: Callable[[Network | Observations], Callable[[Tensor], Tensor]]
+    distance: Callable[[Tensor, Tensor], Tensor]
 
     @property
     def interval(self) -> float:
@@ -63,6 +67,13 @@ class Case:
     def shape(self) -> tuple[int, int, int]:
         """Return channels and grid (c, y, x)."""
         return tuple(self.weights.shape)
+
+    @property
+    def places(self) -> Places:
+        """Return where the variables of the full state and its parameters lie, for localization."""
+        channels = math.prod(self.joint.shape) // self.weights[0].numel()
+        points = torch.cartesian_prod(*self.axes)
+        return Places(points, self.distance, channels=channels, parameters=len(self.joint.parameters))
 
     def draw(self, count: int, rng: Generator) -> Tensor:  # (count, q)
         """Draw parameters, each even over its range."""
@@ -101,7 +112,7 @@ def flow(size: int, rng: Generator, *, outputs: int = 40, every: int = 5) -> Cas
         name="flow", parameters=("Reynolds number",), low=torch.tensor([500.0]), high=torch.tensor([1500.0]),
         channels=(("u", "1"), ("v", "1")), times=torch.arange(outputs + 1) * every * system.step, axes=(axis, axis),
         periods=(period, period), weights=torch.ones(2, size, size), joint=joint, begin=begin,
-        trajectories=trajectories, points=points,
+        trajectories=trajectories, points=points, distance=partial(periodic, lengths=period),
     )  # fmt: skip
 
 
@@ -129,6 +140,7 @@ def tsunami(size: int, *, width: float = 5e4, outputs: int = 50) -> Case:
         high=torch.full((2,), 0.5), channels=(("u", "m s-1"), ("v", "m s-1"), ("eta", "m")),
         times=torch.arange(outputs + 1) * every * system.step, axes=(axis, axis), periods=(None, None),
         weights=torch.ones(3, size, size), joint=joint, begin=system.start, trajectories=trajectories, points=points,
+        distance=partial(periodic, lengths=math.inf),
     )  # fmt: skip
 
 
@@ -163,7 +175,7 @@ def planet(rows: int, rng: Generator, *, days: int = 21) -> Case:
         channels=(("h", "m"), ("u", "m s-1"), ("v", "m s-1")), times=torch.arange(days * 3 + 1) * every * system.step,
         axes=(system.latitudes, system.longitudes), periods=(None, 360.0),
         weights=(system.area * rows * 2 * rows).expand(3, -1, -1).contiguous(), joint=joint, begin=begin,
-        trajectories=trajectories, points=points,
+        trajectories=trajectories, points=points, distance=great_circle,
     )  # fmt: skip
 
 

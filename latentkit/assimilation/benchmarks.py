@@ -1,0 +1,55 @@
+r"""The three benchmarks of LEVDA at the size of a preset: case, surrogate, and the network of table 1.
+
+`testbeds.cases` has the experiments, `models.surrogates` the training; here is what notebooks ask them for, so that all
+of them use the same weights.
+"""
+
+import torch
+
+from latentkit.assimilation.observations import Network, on_grid
+from latentkit.models import surrogates
+from latentkit.models.surrogates import Surrogate
+from latentkit.models.train import History, generator
+from latentkit.testbeds import cases
+from latentkit.testbeds.cases import Case
+
+SYSTEMS = ("flow", "tsunami", "planet")
+
+
+def case(system: str, P) -> Case:
+    """Return a system's case; P: a LEVDA preset.
+
+    Raises ValueError for another name.
+    """
+    if system == "flow":
+        return cases.flow(P.flow_size, generator(0, "start"))
+    if system == "tsunami":
+        return cases.tsunami(P.basin_size, width=P.bump_width)
+    if system == "planet":
+        return cases.planet(P.planet_size, generator(0, "start"), days=21 if P.size != "quick" else 3)
+    raise ValueError(f"the system is {system!r}; expected one of {', '.join(SYSTEMS)}")
+
+
+def surrogate(case: Case, P, retrain: bool = False) -> tuple[Surrogate, History]:
+    """Load or train the surrogates of a case, one a seed from 0 on."""
+    basin = case.name == "tsunami"
+    sizes = {what: getattr(P, f"{'basin' if basin else case.name}_{what}") for what in ("latent", "modes", "library")}
+    return surrogates.obtain(
+        case, f"levda_{case.name}", latent=sizes["latent"], count=sizes["modes"], library=sizes["library"],
+        dynamics=P.dynamics, decoder=P.decoder, steps=P.basin_stages if basin else P.stages,
+        learning_rate=P.stage_rate, seeds=list(range(P.surrogates)), retrain=retrain,
+        settings={"bump": P.bump_width if basin else 0, "start": 0},
+    )  # fmt: skip
+
+
+def library(case: Case, P) -> torch.Tensor:  # (n, q)
+    """Return the parameters of the runs that a surrogate was trained with."""
+    name = "basin" if case.name == "tsunami" else case.name
+    return surrogates.library_parameters(case, getattr(P, f"{name}_library"))
+
+
+def network(case: Case, P) -> Network:
+    """Return sensors of all channels on a grid, so many along each side, at all outputs but the start."""
+    strides = [len(axis) // P.sensors for axis in case.axes]
+    grid = [axis[s // 2 :: s][: P.sensors] for axis, s in zip(case.axes, strides, strict=True)]
+    return on_grid(grid, 1, case.times[1:].float(), range(case.shape[0]))

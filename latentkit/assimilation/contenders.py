@@ -1,0 +1,234 @@
+r"""The methods of LEVDA's comparison, each with as many settings that are tried on truths of their own.
+
+LEVDA, section 4.1. Full state: EnSF, LETKF, 4DEnVar and 4DVar through the testbed. Latents: 4DVar, the ensemble
+transform Kalman filter and the three variants of LEVDA through a surrogate, LD-EnSF and Latent-EnSF through encoders
+of observations (`encoded`). And what needs no assimilation, or no model. A setting is a dictionary; six are tried for
+each method, on truths that are not scored, and the best in the mean error is kept: the paper's are not public.
+
+Lengths are shares of the domain's side, on the sphere radians. The background covariance of both 4DVars is that of the
+library at the window's start, times the square of `spread`: an ensemble is not needed, and one member is returned.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from latentkit import localization
+from latentkit.assimilation import encoded, fourdvar
+from latentkit.assimilation.contest import Outcome, State, filtered, smoothed, windows
+from latentkit.assimilation.ensf import SCORES, EnSF
+from latentkit.assimilation.envar import envar
+from latentkit.assimilation.etkf import Local, etkf
+from latentkit.assimilation.full_space import FullSpace
+from latentkit.assimilation.latent import Latent
+from latentkit.assimilation.levda import VARIANTS, levda
+from latentkit.assimilation.observations import Observations
+from latentkit.assimilation.twins import Twin
+from latentkit.models.coupled import Coupled
+from latentkit.models.observers import Observer
+from latentkit.testbeds.cases import Case
+
+FEW = 20  # runs of the library, where a mean or a deviation is asked for
+RANK = 60  # of the library's covariance, at most
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Hold a method: run(twin, obs, rng, **setting), the settings to try, and whether a run takes a minute or so."""
+
+    run: Callable[..., Outcome]
+    settings: tuple[dict, ...] = ({},)
+    dear: bool = False
+
+
+def full_state(case: Case, library: Tensor) -> dict[str, Contender]:
+    """Return the methods that run the testbed; library (n, q): parameters of runs that are at hand."""
+    state, side = State(case), _side(case)
+    scale = _Once(lambda: _scale(state, library[:FEW]))
+    roots = _Roots(state, library[: 2 * RANK])
+
+    def score(twin, obs, rng, **setting):
+        return filtered(state, state.start(twin.background), obs, EnSF(state.observe, scale=scale(), **setting), rng)
+
+    def local(twin, obs, rng, *, radius, inflation):
+        analyze = Local(case.places, radius * side, place=case.places.of, inflation=inflation, rotate=True)
+        return filtered(state, state.start(twin.background), obs, analyze, rng)
+
+    def variational(twin, obs, rng, *, radius, count, outer=2):
+        def solve(E, predict, here, rng):
+            modes = None if radius is None else localization.modes(case.places, here, radius * side)
+            return envar(E, predict, here, rng, outer=outer, modes=modes)
+
+        return smoothed(state, state.start(twin.background), windows(case, count), obs, solve, rng)
+
+    def strong(twin, obs, rng, **setting):
+        return _strong(state, roots, twin, obs, rng, **setting)
+
+    six = [{"score": s, "eps_alpha": a} for s in SCORES for a in (0.01, 0.05, 0.5)]
+    near = [{"radius": r, "inflation": i} for r in (0.03, 0.1, 0.3) for i in (1.0, 1.05)]
+    wide = [{"radius": r, "count": n} for r in (None, 0.3, 0.1) for n in (5, 1)]
+    return {
+        "EnSF": Contender(score, tuple(six), dear=True),
+        "LETKF": Contender(local, tuple(near)),
+        "4DEnVar": Contender(variational, tuple(wide), dear=case.name == "planet"),
+        "4DVar": Contender(strong, _of_strong(), dear=True),
+    }
+
+
+def latent_space(case: Case, net, model: int, library: Tensor, iterations: int) -> dict[str, Contender]:
+    """Return the methods that run a surrogate; iterations: of L-BFGS."""
+    latent = Latent(net, model)
+    roots = _Roots(latent, library[: 2 * RANK])
+
+    def variational(twin, obs, rng, *, variant, count, before=1.0):
+        def solve(E, predict, here, rng):
+            return levda(E, predict, here, rng, variant=variant, iterations=iterations, before=before)
+
+        return smoothed(latent, latent.start(twin.background), windows(case, count), obs, solve, rng)
+
+    def transformed(twin, obs, rng, **setting):
+        return filtered(latent, latent.start(twin.background), obs, partial(etkf, **setting), rng)
+
+    def strong(twin, obs, rng, **setting):
+        return _strong(latent, roots, twin, obs, rng, iterations=iterations, **setting)
+
+    six = [{"count": n, "before": b} for n in (1, 2, 5) for b in (1.0, 1.1)]
+    grown = [{"inflation": i} for i in (1.0, 1.01, 1.02, 1.05, 1.1, 1.2)]
+    return {
+        "latent ETKF": Contender(transformed, tuple(grown)),
+        "latent 4DVar": Contender(strong, _of_strong()),
+        **{f"LEVDA, {v}": Contender(partial(variational, variant=v), tuple(six)) for v in VARIANTS},
+    }
+
+
+def through_encoders(
+    case: Case, net, model: int, observer: Observer | None, coupled: Coupled | None
+) -> dict[str, Contender]:
+    """Return the filters that see through an encoder of observations, for those encoders that are at hand."""
+    latent = Latent(net, model)
+
+    def filter_of(space, E, encoder, obs, rng, *, published, std):
+        unit = encoder.scale[model]
+        here = encoded.encoded(encoder, obs, model, std=std * unit)
+        more = encoded.PUBLISHED if published else {}
+        analyze = EnSF(encoded.whole, scale=0.01 * unit if published else unit, **more)
+        return filtered(space, E, here, analyze, rng, observe=encoded.whole)
+
+    def dynamics(twin, obs, rng, **setting):
+        return filter_of(latent, latent.start(twin.background), observer, obs, rng, **setting)
+
+    def testbed(twin, obs, rng, **setting):
+        space = FullSpace(coupled, twin.background, model)
+        return filter_of(space, space.start(), coupled, obs, rng, **setting)
+
+    six = [{"published": True, "std": 0.001}, {"published": True, "std": 0.01}]
+    six += [{"published": False, "std": s} for s in (0.03, 0.1, 0.3, 1.0)]
+    found = {"LD-EnSF": (observer, dynamics), "Latent-EnSF": (coupled, testbed)}
+    return {name: Contender(run, tuple(six)) for name, (encoder, run) in found.items() if encoder is not None}
+
+
+def trivial(case: Case, net, model: int, library: Tensor) -> dict[str, Contender]:
+    """Return what assimilates nothing, and the yardstick of the surrogate with the true parameters.
+
+    The nearest run of the library is the one of which the surrogate says what is nearest to the observations.
+    """
+    state, latent = State(case), Latent(net, model)
+    some = _Once(lambda: case.trajectories(library[:FEW]).mean(1)[:, None, None])  # (t, 1, 1, c, y, x)
+
+    def known(path, twin, begun):
+        return Outcome(list(path), lambda E: E, twin.parameters[:, None, :0], time.perf_counter() - begun)
+
+    def background(twin, obs, rng):
+        begun, E, times = time.perf_counter(), state.start(twin.background), case.times.tolist()
+        path = [E]
+        for start, end in zip(times[:-1], times[1:], strict=True):
+            path.append(state.forecast(path[-1], start, end))
+        return Outcome(path, state.fields, state.parameters(path[-1]), time.perf_counter() - begun)
+
+    def mean(twin, obs, rng):
+        begun = time.perf_counter()
+        return known(some().expand(-1, len(twin.parameters), -1, -1, -1, -1), twin, begun)
+
+    def nearest(twin, obs, rng):
+        begun, end = time.perf_counter(), float(case.times[-1])
+        with torch.no_grad():
+            said = latent.predict(latent.start(library), obs, 0.0, end)  # (n, o)
+        best = ((said - obs.value[:, None]) / obs.std).square().sum(-1).argmin(1)
+        return known(case.trajectories(library[best])[:, :, None], twin, begun)
+
+    def exact(twin, obs, rng):
+        begun, path = time.perf_counter(), [latent.start(twin.parameters[:, None])]
+        for start, end in zip(case.times[:-1].tolist(), case.times[1:].tolist(), strict=True):
+            path.append(latent.forecast(path[-1], start, end))
+        return Outcome(path, latent.fields, latent.parameters(path[-1]), time.perf_counter() - begun)
+
+    return {
+        "no assimilation": Contender(background),
+        "mean of the library": Contender(mean),
+        "nearest of the library": Contender(nearest),
+        "surrogate, true parameters": Contender(exact),
+    }
+
+
+def _of_strong() -> tuple[dict, ...]:
+    return tuple({"spread": s, "count": n} for s in (1.0, 0.3, 0.1) for n in (5, 1))
+
+
+def _strong(space, roots, twin, obs, rng, *, spread, count, iterations=20) -> Outcome:
+    """Run 4DVar from the mean of the background, in windows."""
+    borders = windows(space.case, count)
+
+    def solve(E, predict, here, rng):
+        start = max(b for b in borders[:-1] if b < float(here.time.max()))
+        return fourdvar.strong(E, predict, here, rng, root=spread * roots(start), iterations=iterations)
+
+    return smoothed(space, space.start(twin.background.mean(1, keepdim=True)), borders, obs, solve, rng)
+
+
+def _side(case: Case) -> float:
+    """Return the length that radii are shares of."""
+    return 1.0 if case.name == "planet" else float(case.axes[0][1] - case.axes[0][0]) * len(case.axes[0])
+
+
+def _scale(state: State, parameters: Tensor) -> Tensor:  # (n, q) -> (k)
+    """Return what states and parameters are divided by: deviations over runs, times and points of a channel."""
+    E, parts = state.start(parameters[None])[0], []
+    times = state.case.times.tolist()
+    for start, end in zip(times[:-1], times[1:], strict=True):
+        parts.append(E)
+        E = state.forecast(E, start, end)
+    states, own = state.joint.unpack(torch.stack([*parts, E]))
+    grid = state.case.weights[0].numel()
+    deviation = states.flatten(2).unflatten(-1, (-1, grid)).transpose(0, 2).flatten(1).std(1)
+    return torch.cat([deviation.repeat_interleave(grid), own.flatten(0, 1).std(0, correction=0)])
+
+
+class _Once:
+    """Make something when it is first asked for, and keep it."""
+
+    def __init__(self, make: Callable):
+        self.make, self.made = make, None
+
+    def __call__(self):
+        self.made = self.make() if self.made is None else self.made
+        return self.made
+
+
+class _Roots:
+    """Give the root (k, r) of a library's covariance at a time, about its mean, from its leading modes."""
+
+    def __init__(self, space, parameters: Tensor):
+        self.space, self.parameters, self.known = space, parameters, {}
+
+    def __call__(self, start: float) -> Tensor:
+        if start not in self.known:
+            with torch.no_grad():
+                E = self.space.forecast(self.space.start(self.parameters[None]), 0.0, start)[0]
+            X = (E - E.mean(0)) / (len(E) - 1) ** 0.5
+            values, vectors = torch.linalg.eigh(X @ X.mT)  # of members: there are fewer of them than variables
+            self.known[start] = (vectors[:, -RANK:].mT @ X).mT
+        return self.known[start]

@@ -1,0 +1,129 @@
+r"""A contest: methods assimilate the same observations of the same twin, are timed, and are seen at the same times.
+
+A method is a row of arguments for one of two functions, `filtered` or `smoothed`: a *space* in which its ensemble lives
+(`State`, `latent.Latent` or `full_space.FullSpace`), and what analyzes. A smoother's analyses, at the starts of its
+windows, are carried to the outputs by the model of its space; a filter has one at each output. So at an output within a
+window a smoother knows observations that a filter does not yet: at the windows' ends both know the same.
+
+What diverges is not a number from then on, and scores so.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from latentkit.assimilation import drivers, twins
+from latentkit.assimilation.observations import Observations
+from latentkit.finite import NotFiniteError
+from latentkit.testbeds.cases import Case
+
+
+class State:
+    """Hold how the full state of a case's testbed, and its parameters, go through an assimilation."""
+
+    def __init__(self, case: Case):
+        self.case, self.joint = case, case.joint
+        self.forecast, self.observe, self.predict = case.joint.forecast, case.joint.observe, case.joint.predict
+
+    def start(self, parameters: Tensor) -> Tensor:  # (..., m, q) in their own units -> (..., m, k)
+        """Return the ensemble at the start of the case, which parameters determine."""
+        states = self.case.begin(parameters.flatten(0, -2)).unflatten(0, parameters.shape[:-1])
+        return self.joint.pack(states, parameters if self.joint.parameters else None)
+
+    def fields(self, E: Tensor) -> Tensor:  # (..., k) -> (..., c, y, x)
+        """Return the fields that an ensemble shows."""
+        state = self.joint.unpack(E)[0].reshape(-1, *self.joint.shape)
+        seen = state if self.joint.see is None else self.joint.see(state)
+        return seen.reshape(*E.shape[:-1], *self.case.shape)
+
+    def parameters(self, E: Tensor) -> Tensor:  # (..., k) -> (..., q or 0)
+        """Return the parameters, in their own units; none of the tsunami, whose source is in the state."""
+        return self.joint.unpack(E)[1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold an assimilation: path (t): ensembles (R, m, k) at the case's outputs, not a number after a divergence.
+
+    fields: from ensembles to fields (R, m, c, y, x); parameters (R, m, q or 0): at the end; seconds: of the driver;
+    reason: of a divergence, in words.
+    """
+
+    path: list[Tensor]
+    fields: Callable[[Tensor], Tensor]
+    parameters: Tensor
+    seconds: float
+    reason: str | None = None
+
+    def seen(self) -> Iterable[Tensor]:
+        """Give the fields at each output."""
+        for E in self.path:
+            finite = bool(E.isfinite().all())
+            shown = self.fields(E if finite else torch.zeros_like(E))
+            yield shown if finite else torch.full_like(shown, torch.nan)
+
+
+def filtered(
+    space,
+    E: Tensor,  # (R, m, k) at the start
+    obs: Observations,
+    analyze: drivers.Analyze,
+    rng: Generator,
+    *,
+    observe: drivers.Observe | None = None,
+) -> Outcome:
+    """Filter through all outputs of the space's case; observe: as for `drivers.cycle`, by default that of the space."""
+    times, begun = space.case.times.tolist(), time.perf_counter()
+    course = drivers.cycle(
+        E, times, obs, forecast=space.forecast, observe=observe or space.observe, analyze=analyze, rng=rng, keep=True
+    )
+    seconds = time.perf_counter() - begun
+    return _outcome(space, [E, *([] if course.ensembles is None else course.ensembles)], seconds, course.reason)
+
+
+def smoothed(
+    space,
+    E: Tensor,  # (R, m, k) at the start
+    borders: Sequence[float],
+    obs: Observations,
+    solve: drivers.Solve,
+    rng: Generator,
+) -> Outcome:
+    """Smooth over the windows between borders, and carry the analyses to all outputs of the space's case."""
+    begun = time.perf_counter()
+    course = drivers.smooth(
+        E, borders, obs, predict=space.predict, solve=solve, forecast=space.forecast, rng=rng, keep=True
+    )
+    seconds, starts, path = time.perf_counter() - begun, course.starts, []
+    reason = course.reason
+    if starts is not None:
+        borders = list(borders)[: len(starts) + 1]
+        times = [t for t in space.case.times.tolist() if t <= borders[-1] * (1 + 1e-9)]
+        try:
+            path.extend(twins.along(starts, borders, times, space.forecast))
+        except NotFiniteError as error:
+            reason = reason or str(error)
+    return _outcome(space, path or [torch.full_like(E, torch.nan)], seconds, reason)
+
+
+def windows(case: Case, count: int) -> list[float]:
+    """Return the borders of so many windows, as even as outputs allow."""
+    places = torch.linspace(0, len(case.times) - 1, count + 1).round().int().tolist()
+    if count < 1 or len(set(places)) <= count:
+        raise ValueError(f"{count} windows of {len(case.times) - 1} outputs; expected from 1 to so many")
+    return [float(case.times[i]) for i in places]
+
+
+def table(twin: twins.Twin, outcome: Outcome) -> dict[str, Tensor]:
+    """Return the scores in time (t, R) of `Twin.scores`."""
+    return twin.scores(outcome.seen())
+
+
+def _outcome(space, path: list[Tensor], seconds: float, reason: str | None) -> Outcome:
+    """Return an outcome, filled up with what is not a number."""
+    gone = torch.full_like(path[-1], torch.nan)
+    path = [*path, *[gone] * (len(space.case.times) - len(path))]
+    return Outcome(path, space.fields, space.parameters(path[-1]), seconds, reason)
