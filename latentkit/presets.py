@@ -119,10 +119,15 @@ class LEVDA:
     rollout_points: int  # of each: 5000, 2000, 5000
     published_steps: int  # of the published form, in as many seconds as ours took at teaching
     rollout_steps: int  # of ours without its stages, likewise
+    # Encoders of observations (notebook 33), of flow, tsunami and planet each
+    observers: tuple[tuple[int, ...], ...]  # LSTM of LD-EnSF: units, 128, 256, 512 there; steps
+    coupled: tuple[tuple[int, ...], ...]  # Latent-EnSF: latents (400, 400, 512 there), modes, widths (2), steps
+    encoder_rate: float  # of learning; LD-EnSF: 1e-3
     # Assimilation (notebooks 33 to 37)
     members: int  # section 4.1: 20
     truths: int  # ours: side by side for each seed
-    dear: int  # ours: of them, for methods that take a minute each
+    validated: int  # ours: runs on which errors of surrogates are measured
+    dear: int  # ours: of truths, for methods that take a minute each
     noise: float  # section 4.1: of observations, beside the signal
     sensors: int  # table 1: 10 along each side
     windows: int  # assumed: that a trajectory is cut into, where windows are cycled
@@ -230,13 +235,19 @@ PRESETS = {
         rollout_points=(16, 128, 2000),
         published_steps=(4, 600, 100000),
         rollout_steps=(4, 5600, 100000),
+        observers=(((16, 20),) * 3, ((96, 3200), (72, 1900), (72, 2500)), ((128, 40000), (256, 40000), (512, 40000))),
+        coupled=(((4, 12, 16, 16, 20),) * 3,
+                 ((32, 100, 96, 96, 15000), (32, 160, 96, 128, 11000), (24, 60, 64, 80, 9000)),
+                 ((400, 1000, 512, 512, 40000), (400, 1000, 512, 512, 40000), (512, 600, 512, 512, 40000))),  # fmt: skip
+        encoder_rate=(1e-2, 1e-2, 1e-3),
         members=(6, 20, 20),
         truths=(2, 10, 40),
+        validated=(4, 20, 40),
         dear=(1, 2, 10),
         noise=(0.1, 0.1, 0.1),
         sensors=(6, 10, 10),
         windows=(2, 5, 5),
-        iterations=(8, 30, 100),
+        iterations=(3, 30, 100),
     ),
 }
 

@@ -63,7 +63,7 @@ def test_states_of_a_flow_are_vorticities_and_what_is_seen_are_velocities():
     E = members.start()
     ahead = members.forecast(E, *case.times[:2].tolist())
     assert ahead.shape == (2, 2) and members.fields(ahead).shape == (2, *case.shape)
-    full = case.joint.pack(members.decode(E), members.parameters)
+    full = case.joint.pack(members.decode(E), members.drawn)
     one = case.joint.unpack(case.joint.forecast(full, *case.times[:2].tolist()))[0]
     torch.testing.assert_close(ahead, members.encode(one))
 

@@ -1,4 +1,4 @@
-r"""The three benchmarks of LEVDA at the size of a preset: case, surrogate, and the network of table 1.
+r"""The three benchmarks of LEVDA at the size of a preset: case, surrogate, sensors of table 1, encoders.
 
 `testbeds.cases` has the experiments, `models.surrogates` the training; here is what notebooks ask them for, so that all
 of them use the same weights.
@@ -7,7 +7,9 @@ of them use the same weights.
 import torch
 
 from latentkit.assimilation.observations import Network, on_grid
-from latentkit.models import surrogates
+from latentkit.models import coupled, observers, surrogates
+from latentkit.models.coupled import Coupled
+from latentkit.models.observers import Observer
 from latentkit.models.surrogates import Surrogate
 from latentkit.models.train import History, generator
 from latentkit.testbeds import cases
@@ -42,14 +44,40 @@ def surrogate(case: Case, P, retrain: bool = False) -> tuple[Surrogate, History]
     )  # fmt: skip
 
 
+def encoders(surrogate: Surrogate, P, retrain: bool = False) -> tuple[Observer, Coupled]:
+    """Load or train the encoders of LD-EnSF and Latent-EnSF for the network of table 1, one a seed from 0 on.
+
+    Errors of observations, of P.noise deviations, are shown to them in training (ours; see `observers`).
+    """
+    case, i = surrogate.case, SYSTEMS.index(surrogate.case.name)
+    more = {"library": len(library(case, P)), "learning_rate": P.encoder_rate, "seeds": list(range(P.surrogates))}
+    more |= {"settings": {"bump": P.bump_width if case.name == "tsunami" else 0, "start": 0}, "noise": P.noise}
+    hidden, steps = P.observers[i]
+    seen = network(case, P)
+    seen = seen.rows(seen.time == seen.time[0])
+    observer, _ = observers.obtain(
+        surrogate, f"levda_{case.name}_observer", seen, hidden=hidden, steps=steps, retrain=retrain, **more
+    )
+    latent, count, encoder, decoder, steps = P.coupled[i]
+    both, _ = coupled.obtain(
+        case, f"levda_{case.name}_coupled", seen, latent=latent, count=count, encoder=(encoder, encoder),
+        decoder=(decoder, decoder), steps=steps, retrain=retrain, **more,
+    )  # fmt: skip
+    return observer, both
+
+
 def library(case: Case, P) -> torch.Tensor:  # (n, q)
     """Return the parameters of the runs that a surrogate was trained with."""
     name = "basin" if case.name == "tsunami" else case.name
     return surrogates.library_parameters(case, getattr(P, f"{name}_library"))
 
 
-def network(case: Case, P) -> Network:
-    """Return sensors of all channels on a grid, so many along each side, at all outputs but the start."""
+def grid(case: Case, P) -> list[torch.Tensor]:
+    """Return the coordinates along each axis at which sensors stand, so many along each side."""
     strides = [len(axis) // P.sensors for axis in case.axes]
-    grid = [axis[s // 2 :: s][: P.sensors] for axis, s in zip(case.axes, strides, strict=True)]
-    return on_grid(grid, 1, case.times[1:].float(), range(case.shape[0]))
+    return [axis[s // 2 :: s][: P.sensors] for axis, s in zip(case.axes, strides, strict=True)]
+
+
+def network(case: Case, P) -> Network:
+    """Return sensors of all channels on a grid, at all outputs but the start."""
+    return on_grid(grid(case, P), 1, case.times[1:].float(), range(case.shape[0]))

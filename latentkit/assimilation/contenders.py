@@ -1,7 +1,7 @@
 r"""The methods of LEVDA's comparison, each with as many settings that are tried on truths of their own.
 
 LEVDA, section 4.1. Full state: EnSF, LETKF, 4DEnVar and 4DVar through the testbed. Latents: 4DVar, the ensemble
-transform Kalman filter and the three variants of LEVDA through a surrogate, LD-EnSF and Latent-EnSF through encoders
+transform Kalman filter and four variants of LEVDA through a surrogate, LD-EnSF and Latent-EnSF through encoders
 of observations (`encoded`). And what needs no assimilation, or no model. A setting is a dictionary; six are tried for
 each method, on truths that are not scored, and the best in the mean error is kept: the paper's are not public.
 
@@ -11,23 +11,22 @@ library at the window's start, times the square of `spread`: an ensemble is not 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from latentkit import localization
 from latentkit.assimilation import encoded, fourdvar
 from latentkit.assimilation.contest import Outcome, State, filtered, smoothed, windows
+from latentkit.assimilation.dressing import Errors, whitened
 from latentkit.assimilation.ensf import SCORES, EnSF
 from latentkit.assimilation.envar import envar
 from latentkit.assimilation.etkf import Local, etkf
 from latentkit.assimilation.full_space import FullSpace
 from latentkit.assimilation.latent import Latent
 from latentkit.assimilation.levda import VARIANTS, levda
-from latentkit.assimilation.observations import Observations
-from latentkit.assimilation.twins import Twin
 from latentkit.models.coupled import Coupled
 from latentkit.models.observers import Observer
 from latentkit.testbeds.cases import Case
@@ -45,8 +44,8 @@ class Contender:
     dear: bool = False
 
 
-def full_state(case: Case, library: Tensor) -> dict[str, Contender]:
-    """Return the methods that run the testbed; library (n, q): parameters of runs that are at hand."""
+def full_state(case: Case, library: Tensor, iterations: int) -> dict[str, Contender]:
+    """Return the methods that run the testbed; library (n, q): parameters of runs at hand; iterations: of 4DVar."""
     state, side = State(case), _side(case)
     scale = _Once(lambda: _scale(state, library[:FEW]))
     roots = _Roots(state, library[: 2 * RANK])
@@ -66,7 +65,7 @@ def full_state(case: Case, library: Tensor) -> dict[str, Contender]:
         return smoothed(state, state.start(twin.background), windows(case, count), obs, solve, rng)
 
     def strong(twin, obs, rng, **setting):
-        return _strong(state, roots, twin, obs, rng, **setting)
+        return _strong(state, roots, twin, obs, rng, iterations=iterations, **setting)
 
     six = [{"score": s, "eps_alpha": a} for s in SCORES for a in (0.01, 0.05, 0.5)]
     near = [{"radius": r, "inflation": i} for r in (0.03, 0.1, 0.3) for i in (1.0, 1.05)]
@@ -79,16 +78,29 @@ def full_state(case: Case, library: Tensor) -> dict[str, Contender]:
     }
 
 
-def latent_space(case: Case, net, model: int, library: Tensor, iterations: int) -> dict[str, Contender]:
-    """Return the methods that run a surrogate; iterations: of L-BFGS."""
+def latent_space(
+    case: Case, net, model: int, library: Tensor, validation: Tensor, iterations: int
+) -> dict[str, Contender]:
+    """Return the methods that run a surrogate; validation (n, q): runs to dress with; iterations: of L-BFGS.
+
+    *LEVDA, dressed* is its transformed variant that knows the errors of its surrogate (`dressing`).
+    """
     latent = Latent(net, model)
-    roots = _Roots(latent, library[: 2 * RANK])
+    roots, errors = _Roots(latent, library[: 2 * RANK]), _Once(lambda: Errors(latent, validation))
 
     def variational(twin, obs, rng, *, variant, count, before=1.0):
-        def solve(E, predict, here, rng):
-            return levda(E, predict, here, rng, variant=variant, iterations=iterations, before=before)
+        dressed = variant == "dressed"
+        off = errors() if dressed else None
 
-        return smoothed(latent, latent.start(twin.background), windows(case, count), obs, solve, rng)
+        def solve(E, predict, here, rng):
+            if dressed:
+                predict, here = whitened(predict, here, off.seen(here))
+            how = "transformed" if dressed else variant
+            return levda(E, predict, here, rng, variant=how, iterations=iterations, before=before)
+
+        outcome = smoothed(latent, latent.start(twin.background), windows(case, count), obs, solve, rng)
+        error = off.drawn(twin.background.shape[1], rng) if dressed else None
+        return replace(outcome, error=error)
 
     def transformed(twin, obs, rng, **setting):
         return filtered(latent, latent.start(twin.background), obs, partial(etkf, **setting), rng)
@@ -101,7 +113,7 @@ def latent_space(case: Case, net, model: int, library: Tensor, iterations: int) 
     return {
         "latent ETKF": Contender(transformed, tuple(grown)),
         "latent 4DVar": Contender(strong, _of_strong()),
-        **{f"LEVDA, {v}": Contender(partial(variational, variant=v), tuple(six)) for v in VARIANTS},
+        **{f"LEVDA, {v}": Contender(partial(variational, variant=v), tuple(six)) for v in (*VARIANTS, "dressed")},
     }
 
 
@@ -178,7 +190,7 @@ def _of_strong() -> tuple[dict, ...]:
     return tuple({"spread": s, "count": n} for s in (1.0, 0.3, 0.1) for n in (5, 1))
 
 
-def _strong(space, roots, twin, obs, rng, *, spread, count, iterations=20) -> Outcome:
+def _strong(space, roots, twin, obs, rng, *, spread, count, iterations) -> Outcome:
     """Run 4DVar from the mean of the background, in windows."""
     borders = windows(space.case, count)
 
@@ -204,7 +216,8 @@ def _scale(state: State, parameters: Tensor) -> Tensor:  # (n, q) -> (k)
     states, own = state.joint.unpack(torch.stack([*parts, E]))
     grid = state.case.weights[0].numel()
     deviation = states.flatten(2).unflatten(-1, (-1, grid)).transpose(0, 2).flatten(1).std(1)
-    return torch.cat([deviation.repeat_interleave(grid), own.flatten(0, 1).std(0, correction=0)])
+    beside = own.flatten(0, 1).std(0, correction=0) if own.shape[-1] else own.new_zeros(0)
+    return torch.cat([deviation.repeat_interleave(grid), beside])
 
 
 class _Once:

@@ -49,7 +49,8 @@ class Outcome:
     """Hold an assimilation: path (t): ensembles (R, m, k) at the case's outputs, not a number after a divergence.
 
     fields: from ensembles to fields (R, m, c, y, x); parameters (R, m, q or 0): at the end; seconds: of the driver;
-    reason: of a divergence, in words.
+    reason: of a divergence, in words; error: from an output's number to what is added to the fields there, if anything
+    (`dressing`).
     """
 
     path: list[Tensor]
@@ -57,12 +58,15 @@ class Outcome:
     parameters: Tensor
     seconds: float
     reason: str | None = None
+    error: Callable[[int], Tensor] | None = None
 
     def seen(self) -> Iterable[Tensor]:
         """Give the fields at each output."""
-        for E in self.path:
+        for i, E in enumerate(self.path):
             finite = bool(E.isfinite().all())
             shown = self.fields(E if finite else torch.zeros_like(E))
+            if self.error is not None:
+                shown = shown + self.error(i)
             yield shown if finite else torch.full_like(shown, torch.nan)
 
 

@@ -101,12 +101,12 @@ def smooth(
 ) -> Course:
     """Smooth one window after the other; the analysis carried to a window's end is the background of the next.
 
-    windows (w + 1): their borders; obs: Observations of all windows (a row on a border belongs to the earlier one), or
-    a function that gives those of window i, from 0; predict: ensemble at a window's start, its observations, its start
-    and end, to what is seen of each member (..., m, o); solve: ensemble, prediction as a function of it, observations
-    and generator, to the analysis at the window's start, which `forecast` carries to its end; or to a pair, those
-    at start and end, where the model errs on the way, and nothing is forecast; background: whether to carry the
-    background there too, one more run of the model, for what the course calls *forecast*.
+    windows (w + 1): their borders; obs: Observations of all windows (a row on a border belongs to the earlier one, on
+    the first border to the first), or a function that gives those of window i, from 0; predict: ensemble at a window's
+    start, its observations, its start and end, to what is seen of each member (..., m, o); solve: ensemble, prediction
+    as a function of it, observations and generator, to the analysis at the window's start, which `forecast` carries to
+    its end; or to a pair, those at start and end, where the model errs on the way, and nothing is forecast; background:
+    whether to carry the background there too, one more run of the model, for what the course calls *forecast*.
 
     The course holds the analyses at the windows' ends, and as *start* where they begin. A smoother that diverges stops
     likewise.
@@ -173,7 +173,7 @@ def _checked(E: Tensor, times: Sequence[float]) -> list[float]:
 
 def _at_times(obs: Observations, times: list[float]) -> Callable[[int], Observations]:
     """Return the function that gives the observations of times[i], each row used once."""
-    grid, own = _inside(obs, times)
+    grid, own = _inside(obs, times, "after")
     place = torch.searchsorted(grid[1:] / 2 + grid[:-1] / 2, own)  # the nearest
     between = (grid[place] - own).abs() > 1e-5 * grid.diff().min() + SINGLE * grid.abs().max()
     if between.any():
@@ -185,17 +185,21 @@ def _at_times(obs: Observations, times: list[float]) -> Callable[[int], Observat
 
 def _in_windows(obs: Observations, borders: list[float]) -> Callable[[int], Observations]:
     """Return the function that gives the observations of window i, each row used once."""
-    grid, own = _inside(obs, borders)
-    return _grouped(obs, torch.searchsorted(grid + SINGLE * grid.abs(), own) - 1)
+    grid, own = _inside(obs, borders, "from")
+    return _grouped(obs, (torch.searchsorted(grid + SINGLE * grid.abs(), own) - 1).clamp_min(0))
 
 
-def _inside(obs: Observations, times: list[float]) -> tuple[Tensor, Tensor]:
-    """Return these times, and those of observations if all are after the first and none is after the last."""
+def _inside(obs: Observations, times: list[float], first: str) -> tuple[Tensor, Tensor]:
+    """Return these times, and those of observations if none is outside them.
+
+    first: "from" the first time on, or "after" it.
+    """
     grid, own = torch.tensor(times, dtype=torch.double), obs.time.double().cpu()
-    start, end = grid[[0, -1]] + SINGLE * grid[[0, -1]].abs()
-    outside = (own <= start) | (own > end)
+    slack = SINGLE * grid[[0, -1]].abs()
+    early = own < grid[0] - slack[0] if first == "from" else own <= grid[0] + slack[0]
+    outside = early | (own > grid[-1] + slack[1])
     if outside.any():
-        raise ValueError(f"{first_of(obs, outside)} is outside the windows: after {times[0]:g} up to {times[-1]:g}")
+        raise ValueError(f"{first_of(obs, outside)} is outside the windows: {first} {times[0]:g} up to {times[-1]:g}")
     return grid, own
 
 

@@ -22,13 +22,17 @@ class FullSpace:
     """
 
     def __init__(self, coupled: Coupled, parameters: Tensor, model: int = 0):
-        self.coupled, self.parameters, self.model = coupled, parameters, model
+        self.coupled, self.drawn, self.model = coupled, parameters, model
         self.case, self.joint = coupled.case, coupled.case.joint
 
     def start(self) -> Tensor:  # (..., m, k)
         """Return the latents of the members at the start of the case, which their parameters determine."""
-        states = self.case.begin(self.parameters.flatten(0, -2))
-        return self.encode(states.unflatten(0, self.parameters.shape[:-1]))
+        states = self.case.begin(self.drawn.flatten(0, -2))
+        return self.encode(states.unflatten(0, self.drawn.shape[:-1]))
+
+    def parameters(self, E: Tensor) -> Tensor:  # (..., k) -> (..., 0)
+        """Return no parameters: none are estimated."""
+        return E[..., :0]
 
     def encode(self, states: Tensor) -> Tensor:  # (..., m, *shape) -> (..., m, k)
         """Return the latents of states."""
@@ -53,10 +57,10 @@ class FullSpace:
 
         Raises ValueError for another number of members or runs than there are parameters.
         """
-        if E.shape[:-1] != self.parameters.shape[:-1]:
+        if E.shape[:-1] != self.drawn.shape[:-1]:
             raise ValueError(
                 f"an ensemble of {tuple(E.shape[:-1])} (runs, members) and parameters of "
-                f"{tuple(self.parameters.shape[:-1])}; expected the same: each member runs with its own"
+                f"{tuple(self.drawn.shape[:-1])}; expected the same: each member runs with its own"
             )
-        full = self.joint.pack(self.decode(E), self.parameters if self.joint.parameters else None)
+        full = self.joint.pack(self.decode(E), self.drawn if self.joint.parameters else None)
         return self.encode(self.joint.unpack(self.joint.forecast(full, start, end))[0])

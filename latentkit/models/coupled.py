@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.assimilation.observations import Network
-from latentkit.models import surrogates, weights
+from latentkit.models import kept, surrogates
 from latentkit.models.basis import Basis
 from latentkit.models.nets import MLP, normal, pick
 from latentkit.models.sensors import Sensors
@@ -165,7 +165,7 @@ def obtain(
         model.learn(c)
         return history
 
-    return model, weights.obtain(model, name, identity, train, retrain=retrain, half=True)
+    return model, kept.obtain(model, name, identity, train, retrain=retrain, half=True)
 
 
 def _halves(made: Tensor) -> tuple[Tensor, Tensor]:
