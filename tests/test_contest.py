@@ -126,6 +126,23 @@ def test_scales_are_deviations_of_channels():
     torch.testing.assert_close(scale.reshape(case.shape)[:, 0, 0], every.std((0, 1, 3, 4)), rtol=1e-4, atol=1e-7)
 
 
+def test_a_summary_is_of_the_scores(made):
+    twin, obs, _ = made
+    state = contest.State(twin.case)
+    outcome = contest.filtered(state, state.start(twin.background), obs, lambda E, Y, o, g: E, STREAM("x"))
+    scores = contest.table(twin, outcome)
+    row, series = contest.summary(twin, outcome, [float(twin.case.times[2])], 3)
+    assert row["error"] == pytest.approx(float(scores["error"][1:, 0].mean()))
+    assert row["ends"] == pytest.approx(float(scores["error"][2, 0])) and row["size"] == state.joint.size
+    assert [r["output"] for r in series] == [1, 4]
+    assert series[1]["crps"] == pytest.approx(float(scores["crps"][4, 0]), 1e-4)
+    if state.joint.parameters:
+        off = (twin.background[0].mean(0) - twin.parameters[0]) / (twin.case.high - twin.case.low)
+        assert row["parameters"] == pytest.approx(float(off.norm()), rel=1e-4)
+    else:
+        assert row["parameters"] != row["parameters"]
+
+
 def test_windows_end_at_outputs():
     case = CASES["flow"]
     assert contest.windows(case, 1) == [0.0, float(case.times[-1])]

@@ -8,7 +8,6 @@ from latentkit.assimilation.latent import Latent
 from latentkit.assimilation.levda import levda
 from latentkit.assimilation.observations import Observations, everywhere
 from latentkit.models import surrogates
-from latentkit.models.train import generator
 from latentkit.testbeds import cases
 
 G = torch.Generator().manual_seed(0)

@@ -44,7 +44,9 @@ def surrogate(case: Case, P, retrain: bool = False) -> tuple[Surrogate, History]
     )  # fmt: skip
 
 
-def encoders(surrogate: Surrogate, P, retrain: bool = False) -> tuple[Observer, Coupled]:
+def encoders(
+    surrogate: Surrogate, P, retrain: bool = False
+) -> tuple[tuple[Observer, Coupled], tuple[History, History]]:
     """Load or train the encoders of LD-EnSF and Latent-EnSF for the network of table 1, one a seed from 0 on.
 
     Errors of observations, of P.noise deviations, are shown to them in training (ours; see `observers`).
@@ -55,15 +57,15 @@ def encoders(surrogate: Surrogate, P, retrain: bool = False) -> tuple[Observer, 
     hidden, steps = P.observers[i]
     seen = network(case, P)
     seen = seen.rows(seen.time == seen.time[0])
-    observer, _ = observers.obtain(
+    observer, first = observers.obtain(
         surrogate, f"levda_{case.name}_observer", seen, hidden=hidden, steps=steps, retrain=retrain, **more
     )
     latent, count, encoder, decoder, steps = P.coupled[i]
-    both, _ = coupled.obtain(
+    both, second = coupled.obtain(
         case, f"levda_{case.name}_coupled", seen, latent=latent, count=count, encoder=(encoder, encoder),
         decoder=(decoder, decoder), steps=steps, retrain=retrain, **more,
     )  # fmt: skip
-    return observer, both
+    return (observer, both), (first, second)
 
 
 def library(case: Case, P) -> torch.Tensor:  # (n, q)

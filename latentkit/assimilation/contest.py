@@ -126,6 +126,27 @@ def table(twin: twins.Twin, outcome: Outcome) -> dict[str, Tensor]:
     return twin.scores(outcome.seen())
 
 
+def summary(
+    twin: twins.Twin, outcome: Outcome, ends: Sequence[float], every: int
+) -> tuple[dict[str, float | str], list[dict[str, float]]]:
+    """Return a row of numbers on the first truth's assimilation, and rows of its scores in time, for tables.
+
+    ends: times at which the mean error is also taken alone; every: output of which a row is kept (and the last one).
+    The scores are means over all outputs but the start. parameters: how far their mean is off, in ranges; size: of what
+    is assimilated; seconds: of the driver.
+    """
+    case, scores = twin.case, {what: v[:, 0].double() for what, v in table(twin, outcome).items()}
+    moments = [int((case.times - end).abs().argmin()) for end in ends]
+    row = {what: float(v[1:].mean()) for what, v in scores.items()}
+    row["ends"] = float(scores["error"][moments].mean())
+    found = outcome.parameters[0].double().mean(0)
+    off = (case.scaled(found) - case.scaled(twin.parameters[0])) / 2 if len(found) else torch.tensor([torch.nan])
+    row |= {"parameters": float(off.norm()), "size": outcome.path[0].shape[-1], "seconds": outcome.seconds}
+    kept = sorted({*range(1, len(case.times), every), len(case.times) - 1})
+    series = [{"output": i, **{what: float(f"{float(v[i]):.5g}") for what, v in scores.items()}} for i in kept]
+    return row | {"reason": outcome.reason or ""}, series
+
+
 def _outcome(space, path: list[Tensor], seconds: float, reason: str | None) -> Outcome:
     """Return an outcome, filled up with what is not a number."""
     gone = torch.full_like(path[-1], torch.nan)
