@@ -5,7 +5,7 @@ A method is a row of arguments for one of two functions, `filtered` or `smoothed
 windows, are carried to the outputs by the model of its space; a filter has one at each output. So at an output within a
 window a smoother knows observations that a filter does not yet: at the windows' ends both know the same.
 
-What diverges is not a number from then on, and scores so.
+What diverges is not a number from then on, and scores so: all runs side by side, since a driver stops as a whole.
 """
 
 import time
@@ -133,7 +133,7 @@ def summary(
 
     ends: times at which the mean error is also taken alone; every: output of which a row is kept (and the last one).
     The scores are means over all outputs but the start. parameters: how far their mean is off, in ranges; size: of what
-    is assimilated; seconds: of the driver.
+    is assimilated, not a number where nothing is; seconds: of the driver.
     """
     case, scores = twin.case, {what: v[:, 0].double() for what, v in table(twin, outcome).items()}
     moments = [int((case.times - end).abs().argmin()) for end in ends]
@@ -141,7 +141,8 @@ def summary(
     row["ends"] = float(scores["error"][moments].mean())
     found = outcome.parameters[0].double().mean(0)
     off = (case.scaled(found) - case.scaled(twin.parameters[0])) / 2 if len(found) else torch.tensor([torch.nan])
-    row |= {"parameters": float(off.norm()), "size": outcome.path[0].shape[-1], "seconds": outcome.seconds}
+    size = outcome.path[0].shape[-1] if outcome.path[0].ndim == 3 else torch.nan  # fields alone were not assimilated
+    row |= {"parameters": float(off.norm()), "size": size, "seconds": outcome.seconds}
     kept = sorted({*range(1, len(case.times), every), len(case.times) - 1})
     series = [{"output": i, **{what: float(f"{float(v[i]):.5g}") for what, v in scores.items()}} for i in kept]
     return row | {"reason": outcome.reason or ""}, series

@@ -7,11 +7,14 @@ parameters. Observations then err by their own noise, of std in D = diag(std^2),
     R = D + V^T V,   V = (d_r - mean d) at the observations / sqrt(n - 1)                                          (1)
     R^-1/2 = (I - U (1 - (1 + s^2)^-1/2) U^T) D^-1/2,   U s from V D^-1/2                                          (2)
 
-of rank n beside the diagonal, and correlated in space and time: the representation error of A. C. Lorenc (1986),
+of rank n beside the diagonal, and correlated in space and time, so that a window has to be the whole trajectory (in
+each of several windows the same error would count as another one): the representation error of A. C. Lorenc (1986),
 Analysis methods for numerical weather prediction. And a member stands for the truth only with such an error on it: it
 is *dressed* with one of them (M. S. Roulston and L. A. Smith 2003, Combining dynamical and statistical ensembles),
 
     x_i = surrogate(z_i) + d_r(i)                                                                                  (3)
+
+drawn as if the observations had told nothing of d: an approximation.
 """
 
 from collections.abc import Callable

@@ -50,7 +50,7 @@ def lbfgs(
     f, g = _value(cost, x)
     evaluations = 1
     if not f.isfinite().all():
-        raise ValueError(f"the cost of row {int((~f.isfinite()).nonzero()[0])} is not finite at the start")
+        raise NotFiniteError(f"the cost of row {int((~f.isfinite()).nonzero()[0])} is not finite at the start")
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     least, idle = g.abs().amax(1), torch.zeros(len(g), dtype=torch.long, device=g.device)
     active = least > tolerance
