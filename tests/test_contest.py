@@ -1,5 +1,6 @@
 """Contests: a method that does nothing is the model, what diverges is no number, and good methods find truths."""
 
+import pandas as pd
 import pytest
 import torch
 
@@ -141,6 +142,14 @@ def test_a_summary_is_of_the_scores(made):
         assert row["parameters"] == pytest.approx(float(off.norm()), rel=1e-4)
     else:
         assert row["parameters"] != row["parameters"]
+
+
+def test_methods_are_compared_on_the_truths_they_share():
+    rows = [("flow", t, s, m, e) for s in (0, 1) for t, m, e in ((0, "a", 1.0 + s), (1, "a", 9.0), (0, "b", 2.0))]
+    table = pd.DataFrame([*rows, ("planet", 0, 0, "a", 5.0)], columns=["system", "truth", "seed", "method", "error"])
+    assert contest.paired(table, "flow", ["a", "b"], "error").tolist() == [[1.0, 2.0], [2.0, 2.0]]
+    assert contest.paired(table, "flow", ["a"], "error").tolist() == [[5.0, 5.5]]
+    assert contest.paired(table, "flow", ["a", "c"], "error").shape == (2, 0)
 
 
 def test_windows_end_at_outputs():

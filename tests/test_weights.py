@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from latentkit.models import kept as own
 from latentkit.models import weights
 from latentkit.models.cvae import CVAE
 from latentkit.models.train import History, generator
@@ -78,3 +79,23 @@ def test_fields_that_a_training_does_not_depend_on_may_differ():
     assert first == second
     other = weights.identity(preset("lccvae", "teaching", steps=5), [0], DATA, only=JOINT)
     assert list(weights.differences(first, other)) == ["preset.steps"]
+
+
+def test_weights_of_one_s_own_are_found_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LATENTKIT_WEIGHTS", str(tmp_path))
+    trained, found, calls = model(0), model(7), []
+
+    def fit(m, checkpoint):
+        calls.append(1)
+        return history()
+
+    for one in (trained, found):
+        own.obtain(one, "no_such_weights", who(), fit, half=True)
+    assert len(calls) == 1 and "weights of one's own" in capsys.readouterr().out
+    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), found.parameters(), strict=True))
+    own.obtain(model(1), "no_such_weights", who(steps=5), fit)
+    assert len(calls) == 2, "another training is another identity"
+    own.obtain(model(1), "no_such_weights", who(steps=5), fit, retrain=True)
+    monkeypatch.delenv("LATENTKIT_WEIGHTS")
+    own.obtain(model(1), "no_such_weights", who(steps=5), fit)
+    assert len(calls) == 4

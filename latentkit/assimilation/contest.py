@@ -148,6 +148,16 @@ def summary(
     return row | {"reason": outcome.reason or ""}, series
 
 
+def paired(table, system: str, methods: Sequence[str], what: str):
+    """Return a score (methods, seeds) of several methods: means over the truths that all of them ran on.
+
+    table: pandas.DataFrame of rows of `summary`, with system, truth, seed and method; nothing is returned for methods
+    that share no truth: an array of shape (methods, 0).
+    """
+    rows = table[table["system"] == system].pivot_table(index=["seed", "truth"], columns="method", values=what)
+    return rows.reindex(columns=list(methods)).dropna().groupby("seed").mean().to_numpy().T
+
+
 def _outcome(space, path: list[Tensor], seconds: float, reason: str | None) -> Outcome:
     """Return an outcome, filled up with what is not a number."""
     gone = torch.full_like(path[-1], torch.nan)
