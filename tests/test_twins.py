@@ -48,7 +48,7 @@ def test_errors_of_observations_are_a_share_of_the_deviation():
 
 def test_scores_are_those_of_other_formulas():
     E = TWIN.truth[:, :, None] + 0.3 * torch.randn(4, 3, 5, *CASE.shape, generator=generator(2, "members"))
-    found = TWIN.scores(E)
+    found = TWIN.scores(E, crps=True)
     w = (CASE.weights / SCALE.square()).sqrt()
     x, members = (TWIN.truth * w).flatten(2), (E * w).flatten(3)
     size = x.norm(dim=-1)
@@ -62,7 +62,7 @@ def test_scores_are_those_of_other_formulas():
     torch.testing.assert_close(found["members"], (members - x[:, :, None]).norm(dim=-1).std(2, correction=0) / size)
     each = scoringrules.crps_ensemble(TWIN.truth.numpy(), E.movedim(2, -1).numpy(), estimator="fair", backend="numpy")
     np.testing.assert_allclose(found["crps"], (each / SCALE.numpy()).mean((2, 3, 4)), rtol=1e-4)
-    assert TWIN.scores(E[:, :, :1]).keys() == {"error"}
+    assert TWIN.scores(E[:, :, :1], crps=True).keys() == {"error"} and "crps" not in TWIN.scores(E)
 
 
 def test_analyses_are_carried_through_their_windows():

@@ -123,7 +123,7 @@ def windows(case: Case, count: int) -> list[float]:
 
 def table(twin: twins.Twin, outcome: Outcome) -> dict[str, Tensor]:
     """Return the scores in time (t, R) of `Twin.scores`."""
-    return twin.scores(outcome.seen())
+    return twin.scores(outcome.seen(), crps=True)
 
 
 def summary(

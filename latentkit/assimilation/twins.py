@@ -60,10 +60,11 @@ class Twin:
         std = (noise * self.deviation.flatten().to(values))[network.channel]
         return measure(network, values, std, rng)
 
-    def scores(self, ensembles: Iterable[Tensor]) -> dict[str, Tensor]:
-        """Return error, ratio, energy and crps (t, R) of equations 1 to 4, and the deviation of members' errors.
+    def scores(self, ensembles: Iterable[Tensor], crps: bool = False) -> dict[str, Tensor]:
+        """Return error, ratio and energy (t, R) of equations 1 to 3, and the deviation of members' errors.
 
-        ensembles: fields (R, m, c, y, x) of each time, one after the other; of one member there is the error alone.
+        ensembles: fields (R, m, c, y, x) of each time, one after the other; of one member there is the error alone;
+        crps: whether to return that of equation 4, too, which takes as long as all others.
         """
         w, rows = self.weights(), []
         for truth, E in zip(self.truth, ensembles, strict=True):
@@ -80,6 +81,7 @@ class Twin:
                     - torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2))
                     / (2 * m * (m - 1))
                 ) / size
+            if m > 1 and crps:
                 i = torch.arange(m, dtype=E.dtype).reshape(-1, 1, 1, 1)
                 apart = (E.sort(1).values * (2 * i - m + 1)).sum(1) / (m * (m - 1))  # of all pairs
                 point = ((E - truth[:, None]).abs().mean(1) - apart) / self.deviation
