@@ -23,7 +23,7 @@ HOUSE = {
     "testbeds.planet": (0, {"torch"}),
     "models": (0, set()),
     "localization": (0, {"torch"}),
-    "finite": (0, set()),
+    "finite": (0, {"torch"}),
     "sphere": (0, {"numpy", "torch", "scipy"}),
     "models.nets": (0, {"torch"}),
     "models.train": (0, {"numpy", "torch", "tqdm"}),
