@@ -51,6 +51,7 @@ HOUSE = {
     "assimilation.contest": (1, {"torch"}),
     "assimilation.dressing": (1, {"torch"}),
     "assimilation.contenders": (1, {"torch"}),
+    "assimilation.ablations": (1, {"torch"}),
     "models.completion": (0, {"torch"}),
     "testbeds.lorenz": (0, {"torch"}),
     "assimilation": (0, set()),

@@ -45,5 +45,9 @@ def test_what_does_not_fit_is_named(call, error, words):
         preset(slug, size, **overrides)
 
 
+def test_a_noise_that_is_a_number_can_be_overridden():
+    assert preset("levda", "quick", noise=0.2).noise == 0.2
+
+
 def test_size_and_slug_are_no_overrides():
     assert "size" not in field_names("lccvae") and "latent_dim" in field_names("lccvae")
