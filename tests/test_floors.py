@@ -13,6 +13,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "latentkit"
 HOUSE = {
     "": (0, set()),
     "presets": (0, set()),
+    "presets.sizes": (0, set()),
+    "presets.start": (0, set()),
+    "presets.lccvae": (0, set()),
+    "presets.levda": (0, set()),
     "provenance": (0, set()),
     "atomic": (0, set()),
     "record": (0, {"numpy", "torch"}),
@@ -28,7 +32,6 @@ HOUSE = {
     "models.nets": (0, {"torch"}),
     "models.train": (0, {"numpy", "torch", "tqdm"}),
     "models.weights": (1, {"torch", "safetensors"}),
-    "models.kept": (1, {"torch"}),
     "models.cvae": (1, {"torch"}),
     "models.tied": (1, {"numpy", "torch"}),
     "models.modes": (0, {"numpy", "torch", "sklearn"}),
