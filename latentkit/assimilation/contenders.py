@@ -126,7 +126,11 @@ def latent_space(
 def through_encoders(
     case: Case, net, model: int, observer: Observer | None, coupled: Coupled | None
 ) -> dict[str, Contender]:
-    """Return the filters that see through an encoder of observations, for those encoders that are at hand."""
+    """Return the filters that see through an encoder of observations, for those encoders that are at hand.
+
+    *LD-ETKF* (ours) is LD-EnSF with an ensemble transform in place of the score: what the encoder knows, in a filter
+    that weighs it by the members' spread.
+    """
     latent = Latent(net, model)
 
     def filter_of(space, E, encoder, obs, rng, *, published, std, steps=100):
@@ -143,10 +147,17 @@ def through_encoders(
         space = FullSpace(coupled, twin.background, model)
         return filter_of(space, space.start(), coupled, obs, rng, **setting)
 
+    def transformed(twin, obs, rng, *, std, inflation):
+        here = encoded.encoded(observer, obs, model, std=std * observer.scale[model])
+        E, analyze = latent.start(twin.background), partial(etkf, inflation=inflation)
+        return filtered(latent, E, here, analyze, rng, observe=encoded.whole)
+
+    grown = [{"std": s, "inflation": i} for s in (0.1, 0.3, 1.0) for i in (1.0, 1.05)]
     six = [{"published": True, "std": 0.001}, {"published": True, "std": 0.01}]
     six += [{"published": False, "std": s, "steps": n} for s, n in ((0.05, 500), (0.1, 100), (0.3, 100), (1.0, 100))]
-    found = {"LD-EnSF": (observer, dynamics), "Latent-EnSF": (coupled, testbed)}
-    return {name: Contender(run, tuple(six)) for name, (encoder, run) in found.items() if encoder is not None}
+    of_observer = {"LD-EnSF": Contender(dynamics, tuple(six)), "LD-ETKF": Contender(transformed, tuple(grown))}
+    found = {} if observer is None else of_observer
+    return found if coupled is None else {**found, "Latent-EnSF": Contender(testbed, tuple(six))}
 
 
 def trivial(case: Case, net, model: int, library: Tensor) -> dict[str, Contender]:
