@@ -51,7 +51,7 @@ def test_a_method_that_does_nothing_is_the_model(made):
     windowed = contest.smoothed(state, E, contest.windows(twin.case, 2), obs, lambda E, p, o, g: E, STREAM("x"))
     for outcome in (still, windowed):
         torch.testing.assert_close(torch.stack(list(outcome.seen())), expected, rtol=1e-4, atol=1e-5)
-        assert outcome.reason is None and outcome.seconds > 0
+        assert outcome.reason is None and outcome.cost.seconds > 0 and outcome.cost.memory >= 0
     q = len(state.joint.parameters)
     torch.testing.assert_close(still.parameters, twin.background[..., :q] if q else twin.background[..., :0])
 

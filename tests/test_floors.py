@@ -28,6 +28,7 @@ HOUSE = {
     "models": (0, set()),
     "localization": (0, {"torch"}),
     "finite": (0, {"torch"}),
+    "spent": (0, {"psutil"}),
     "sphere": (0, {"numpy", "torch", "scipy"}),
     "models.nets": (0, {"torch"}),
     "models.train": (0, {"numpy", "torch", "tqdm"}),

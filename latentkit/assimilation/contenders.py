@@ -13,7 +13,6 @@ member is returned.
 
 import functools
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,10 +32,19 @@ from latentkit.assimilation.latent import Latent
 from latentkit.assimilation.levda import VARIANTS, levda
 from latentkit.models.coupled import Coupled
 from latentkit.models.observers import Observer
+from latentkit.spent import spent
 from latentkit.testbeds.cases import Case
 
 FEW = 20  # runs of the library, where a mean or a deviation is asked for
 RANK = 60  # of the library's covariance, at most
+
+COLORS = {
+    "no assimilation": "tab:red", "nearest of the library": "tab:olive", "surrogate, true parameters": "tab:green",
+    "EnSF": "tab:brown", "LETKF": "tab:orange", "4DEnVar": "k", "4DVar": "0.5", "LD-EnSF": "tab:pink",
+    "LD-ETKF": "lightpink", "Latent-EnSF": "tab:cyan", "latent ETKF": "y", "latent 4DVar": "0.75",
+    "LEVDA, published": "tab:purple", "LEVDA, randomized": "plum", "LEVDA, transformed": "royalblue",
+    "LEVDA, dressed": "navy",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -168,29 +176,30 @@ def trivial(case: Case, net, model: int, library: Tensor) -> dict[str, Contender
     state, latent = State(case), Latent(net, model)
     some = functools.cache(lambda: case.trajectories(library[:FEW]).mean(1)[:, None, None])  # (t, 1, 1, c, y, x)
 
-    def known(path, twin, begun):
-        return Outcome(list(path), lambda E: E, twin.parameters[:, None, :0], time.perf_counter() - begun)
+    def known(path, twin, cost):
+        return Outcome(list(path), lambda E: E, twin.parameters[:, None, :0], cost)
 
     def background(twin, obs, rng):
-        begun = time.perf_counter()
-        path = _freely(state, state.start(twin.background))
-        return outcome(state, path, time.perf_counter() - begun)
+        with spent() as cost:
+            path = _freely(state, state.start(twin.background))
+        return outcome(state, path, cost)
 
     def mean(twin, obs, rng):
-        begun = time.perf_counter()
-        return known(some().expand(-1, len(twin.parameters), -1, -1, -1, -1), twin, begun)
+        with spent() as cost:
+            path = some().expand(-1, len(twin.parameters), -1, -1, -1, -1)
+        return known(path, twin, cost)
 
     def nearest(twin, obs, rng):
-        begun, end = time.perf_counter(), float(case.times[-1])
-        with torch.no_grad():
-            said = latent.predict(latent.start(library), obs, 0.0, end)  # (n, o)
-        best = ((said - obs.value[:, None]) / obs.std).square().sum(-1).argmin(1)
-        return known(case.trajectories(library[best])[:, :, None], twin, begun)
+        with spent() as cost, torch.no_grad():
+            said = latent.predict(latent.start(library), obs, 0.0, float(case.times[-1]))  # (n, o)
+            best = ((said - obs.value[:, None]) / obs.std).square().sum(-1).argmin(1)
+            path = case.trajectories(library[best])[:, :, None]
+        return known(path, twin, cost)
 
     def exact(twin, obs, rng):
-        begun = time.perf_counter()
-        path = _freely(latent, latent.start(twin.parameters[:, None]))
-        return outcome(latent, path, time.perf_counter() - begun)
+        with spent() as cost:
+            path = _freely(latent, latent.start(twin.parameters[:, None]))
+        return outcome(latent, path, cost)
 
     return {
         "no assimilation": Contender(background),

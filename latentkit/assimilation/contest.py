@@ -8,7 +8,7 @@ window a smoother knows observations that a filter does not yet: at the windows'
 What diverges is not a number from then on, and scores so: all runs side by side, since a driver stops as a whole.
 """
 
-import time
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from latentkit.assimilation import drivers, twins
 from latentkit.assimilation.observations import Observations
 from latentkit.finite import NotFiniteError
+from latentkit.spent import Spent, spent
 from latentkit.testbeds.cases import Case
 
 
@@ -45,15 +46,14 @@ class State:
 class Outcome:
     """Hold an assimilation: path (t): ensembles (R, m, k) at the case's outputs, not a number after a divergence.
 
-    fields: from ensembles to fields (R, m, c, y, x); parameters (R, m, q or 0): at the end; seconds: of the driver;
-    reason: of a divergence, in words; error: from an output's number to what is added to the fields there, if anything
-    (`dressing`).
+    fields: from ensembles to fields (R, m, c, y, x); parameters (R, m, q or 0): at the end; cost: of the driver; reason:
+    of a divergence, in words; error: from an output's number to what is added to the fields there (`dressing`).
     """
 
     path: list[Tensor]
     fields: Callable[[Tensor], Tensor]
     parameters: Tensor
-    seconds: float
+    cost: Spent
     reason: str | None = None
     error: Callable[[int], Tensor] | None = None
 
@@ -67,11 +67,11 @@ class Outcome:
             yield shown if finite else torch.full_like(shown, torch.nan)
 
 
-def outcome(space, path: list[Tensor], seconds: float, reason: str | None = None) -> Outcome:
+def outcome(space, path: list[Tensor], cost: Spent, reason: str | None = None) -> Outcome:
     """Return the outcome of ensembles at the outputs of the space's case, filled up with what is not a number."""
     gone = torch.full_like(path[-1], torch.nan)
     path = [*path, *[gone] * (len(space.case.times) - len(path))]
-    return Outcome(path, space.fields, space.parameters(path[-1]), seconds, reason)
+    return Outcome(path, space.fields, space.parameters(path[-1]), cost, reason)
 
 
 def filtered(
@@ -84,12 +84,12 @@ def filtered(
     observe: drivers.Observe | None = None,
 ) -> Outcome:
     """Filter through all outputs of the space's case; observe: as for `drivers.cycle`, by default that of the space."""
-    times, begun = space.case.times.tolist(), time.perf_counter()
-    course = drivers.cycle(
-        E, times, obs, forecast=space.forecast, observe=observe or space.observe, analyze=analyze, rng=rng, keep=True
-    )
-    seconds = time.perf_counter() - begun
-    return outcome(space, [E, *([] if course.ensembles is None else course.ensembles)], seconds, course.reason)
+    times, observe = space.case.times.tolist(), observe or space.observe
+    with spent() as cost:
+        course = drivers.cycle(
+            E, times, obs, forecast=space.forecast, observe=observe, analyze=analyze, rng=rng, keep=True
+        )
+    return outcome(space, [E, *([] if course.ensembles is None else course.ensembles)], cost, course.reason)
 
 
 def smoothed(
@@ -101,12 +101,11 @@ def smoothed(
     rng: Generator,
 ) -> Outcome:
     """Smooth over the windows between borders, and carry the analyses to all outputs of the space's case."""
-    begun = time.perf_counter()
-    course = drivers.smooth(
-        E, borders, obs, predict=space.predict, solve=solve, forecast=space.forecast, rng=rng, keep=True
-    )
-    seconds, starts, path = time.perf_counter() - begun, course.starts, []
-    reason = course.reason
+    with spent() as cost:
+        course = drivers.smooth(
+            E, borders, obs, predict=space.predict, solve=solve, forecast=space.forecast, rng=rng, keep=True
+        )
+    starts, path, reason = course.starts, [], course.reason
     if starts is not None:
         borders = list(borders)[: len(starts) + 1]
         times = [t for t in space.case.times.tolist() if t <= borders[-1] * (1 + 1e-9)]
@@ -114,7 +113,7 @@ def smoothed(
             path.extend(twins.along(starts, borders, times, space.forecast))
         except NotFiniteError as error:
             reason = reason or str(error)
-    return outcome(space, path or [torch.full_like(E, torch.nan)], seconds, reason)
+    return outcome(space, path or [torch.full_like(E, torch.nan)], cost, reason)
 
 
 def windows(case: Case, count: int) -> list[float]:
@@ -132,7 +131,7 @@ def summary(
 
     ends: times at which the mean error is also taken alone; every: output of which a row is kept (and the last one).
     The scores are means over all outputs but the start. parameters: how far their mean is off, in ranges; size: of what
-    is assimilated, not a number where nothing is; seconds: of the driver.
+    is assimilated, not a number where nothing is; seconds, memory [MB]: of the driver.
     """
     case, scores = twin.case, {what: v[:, 0].double() for what, v in twin.scores(outcome.seen(), crps=True).items()}
     moments = [int((case.times - end).abs().argmin()) for end in ends]
@@ -141,10 +140,24 @@ def summary(
     found = outcome.parameters[0].double().mean(0)
     off = (case.scaled(found) - case.scaled(twin.parameters[0])) / 2 if len(found) else torch.tensor([torch.nan])
     size = outcome.path[0].shape[-1] if outcome.path[0].ndim == 3 else torch.nan  # fields alone were not assimilated
-    row |= {"parameters": float(off.norm()), "size": size, "seconds": outcome.seconds}
+    row |= {"parameters": float(off.norm()), "size": size}
+    row |= {"seconds": outcome.cost.seconds, "memory": outcome.cost.memory}
     kept = sorted({*range(1, len(case.times), every), len(case.times) - 1})
     series = [{"output": i, **{what: float(f"{float(v[i]):.5g}") for what, v in scores.items()}} for i in kept]
     return row | {"reason": outcome.reason or ""}, series
+
+
+def marked(table):
+    """Return rows of `summary` with the worst scores where an assimilation diverged: no mean over runs hides it."""
+    gone = table["reason"].notna() & (table["reason"] != "")
+    worst = {"error": math.inf, "ends": math.inf, "energy": math.inf, "crps": math.inf, "ratio": 0.0}
+    return table.assign(**{what: table[what].mask(gone, value) for what, value in worst.items() if what in table})
+
+
+def by_seed(table, system: str, method: str, what: str):
+    """Return a score (seeds) of a method: means over its truths; empty where it has no rows. For table see `paired`."""
+    rows = table[(table["system"] == system) & (table["method"] == method)]
+    return rows.groupby("seed")[what].mean().to_numpy()
 
 
 def paired(table, system: str, methods: Sequence[str], what: str):
