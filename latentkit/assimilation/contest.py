@@ -46,8 +46,8 @@ class State:
 class Outcome:
     """Hold an assimilation: path (t): ensembles (R, m, k) at the case's outputs, not a number after a divergence.
 
-    fields: from ensembles to fields (R, m, c, y, x); parameters (R, m, q or 0): at the end; cost: of the driver; reason:
-    of a divergence, in words; error: from an output's number to what is added to the fields there (`dressing`).
+    fields: from ensembles to fields (R, m, c, y, x); parameters (R, m, q or 0): at the end; cost: of the driver;
+    reason: of a divergence, in words; error: from an output's number to what is added to the fields there (`dressing`).
     """
 
     path: list[Tensor]
