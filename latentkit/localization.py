@@ -83,7 +83,8 @@ def modes(
             f"the radius is {radius}, the share {share}; expected above 0 (inf for none), and within (0, 1)"
         )
     p, reach = len(places.points), RADII * radius
-    points = torch.cat([places.points, obs.where.to(places.points)])
+    sensors, own = obs.where.to(places.points).unique(dim=0, return_inverse=True)  # of all times and channels
+    points = torch.cat([places.points, sensors])
     L = torch.zeros(len(points), min(most, p), dtype=torch.double, device=points.device)
     left = torch.ones_like(L[:, 0])  # of the diagonal
     enough = 0.1 * (1 - share)  # the rotation below leaves out the rest
@@ -110,7 +111,7 @@ def modes(
         at = torch.cat([L[:p], (mean / mean.norm())[None]])
     else:
         at = L[:p]
-    return at[places.of].to(places.points), L[p:].to(places.points)
+    return at[places.of].to(places.points), L[p:][own].to(places.points)
 
 
 def periodic(

@@ -87,7 +87,7 @@ def inputs_key(notebook: str, size: str) -> str | None:
         digest.update(b"\0" + text.encode())
     named = _presets(cells, size)
     for file in package_files(cells):
-        if named and file.name == "presets.py":  # values count, not the file: another paper's are none of its business
+        if named and file.parent.name == "presets":  # values count: another paper's are none of its business
             continue
         digest.update(b"\0" + file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())
     digest.update(b"\0" + json.dumps([named, _archive(notebook, cells)], sort_keys=True).encode())

@@ -19,7 +19,7 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 # One a kind of explorer; the others are made of the same controls.
 EXPLORERS = ["00_start", "12_lccvae_anchors", "13_lccvae_completion", "14_lccvae_ablations", "15_lccvae_sampling"]
 EXPLORERS += ["32_levda_surrogates", "33_levda_benchmarks", "34_levda_irregular", "36_levda_uncertainty"]
-EXPLORERS += ["37_levda_cost"]
+EXPLORERS += ["37_levda_cost", "38_levda_sensors"]
 
 pytestmark = pytest.mark.browser
 
@@ -156,6 +156,10 @@ def test_every_control_of_an_explorer_changes_its_picture(page, lab, name):
         chosen = menu.evaluate("menu => menu.selectedIndex")
         menu.select_option(index=0 if chosen else 1)
         shown = changed(page, shown, f"menu {place}")
+    buttons = page.locator(".jupyter-widgets.widget-toggle-button")
+    if buttons.count():  # a board
+        buttons.first.click()
+        shown = changed(page, shown, "a button of the board")
     assert readouts.count() + menus.count(), f"{name} has no control"
     image.screenshot(path=SCREENSHOTS / f"{name}_after.png")
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0

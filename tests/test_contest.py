@@ -66,11 +66,11 @@ def test_what_diverges_is_not_a_number_from_then_on(made):
 
     E = state.start(twin.background)
     outcome = contest.filtered(state, E, obs, breaks, STREAM("x"))
-    errors = contest.table(twin, outcome)["error"][:, 0]
+    errors = twin.scores(outcome.seen(), crps=True)["error"][:, 0]
     assert errors.isfinite().tolist() == [True, True, False, False, False] and "analysis" in outcome.reason
     calls.clear()
     outcome = contest.smoothed(state, E, contest.windows(twin.case, 2), obs, breaks, STREAM("x"))
-    errors = contest.table(twin, outcome)["error"][:, 0]
+    errors = twin.scores(outcome.seen(), crps=True)["error"][:, 0]
     assert errors.isfinite().tolist() == [True, True, True, False, False] and "analysis" in outcome.reason
 
 
@@ -88,7 +88,7 @@ def test_every_method_runs_with_every_setting(made):
             if setting.get("count", 1) > 4:
                 continue
             outcome = method.run(twin, obs, STREAM("x"), **setting)
-            scores = contest.table(twin, outcome)
+            scores = twin.scores(outcome.seen(), crps=True)
             assert scores["error"].shape == (5, 1)
             assert scores["error"].isfinite().all() or outcome.reason, (name, setting)
 
@@ -100,16 +100,16 @@ def test_full_state_smoothers_find_the_truth(name):
     methods = contenders.full_state(twin.case, shelf, 20)
     state = contest.State(twin.case)
     idle = contest.filtered(state, state.start(twin.background), obs, lambda E, Y, o, g: E, STREAM("x"))
-    before = float(contest.table(twin, idle)["error"][1:].mean())
+    before = float(twin.scores(idle.seen(), crps=True)["error"][1:].mean())
     for method, setting in (("4DVar", {"spread": 1.0, "count": 1}), ("4DEnVar", {"radius": None, "count": 1})):
         outcome = methods[method].run(twin, obs, STREAM("x"), **setting)
-        assert float(contest.table(twin, outcome)["error"][1:].mean()) < 0.35 * before, method
+        assert float(twin.scores(outcome.seen(), crps=True)["error"][1:].mean()) < 0.35 * before, method
 
 
 def test_roots_are_those_of_the_library_s_covariance():
     case = CASES["tsunami"]
     state, shelf = contest.State(case), surrogates.library_parameters(case, 9)
-    L = contenders._Roots(state, shelf)(float(case.times[2]))
+    L = contenders._roots(state, shelf)(float(case.times[2]))
     E = state.forecast(state.start(shelf), 0.0, float(case.times[2]))
     torch.testing.assert_close(L @ L.mT, torch.cov(E.mT), rtol=1e-3, atol=1e-5)
 
@@ -131,7 +131,7 @@ def test_a_summary_is_of_the_scores(made):
     twin, obs, _ = made
     state = contest.State(twin.case)
     outcome = contest.filtered(state, state.start(twin.background), obs, lambda E, Y, o, g: E, STREAM("x"))
-    scores = contest.table(twin, outcome)
+    scores = twin.scores(outcome.seen(), crps=True)
     row, series = contest.summary(twin, outcome, [float(twin.case.times[2])], 3)
     assert row["error"] == pytest.approx(float(scores["error"][1:, 0].mean()))
     assert row["ends"] == pytest.approx(float(scores["error"][2, 0])) and row["size"] == state.joint.size

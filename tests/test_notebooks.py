@@ -39,6 +39,10 @@ def _moved():
             for value in getattr(control, "_options_values", ()):
                 control.value = value
                 assert not message.value, f"{control.description} at {value!r}: {message.value}"
+            if hasattr(control, "buttons"):  # a board: press one more
+                place = next(p for p in control.buttons if p not in control.value)
+                control.value = (*control.value, place)
+                assert not message.value, f"{control.description} with {place}: {message.value}"
 
 _moved()
 """

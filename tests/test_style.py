@@ -78,7 +78,7 @@ def test_nothing_is_called_utils_and_the_package_reexports_nothing():
     top = ast.parse((ROOT / "latentkit" / "__init__.py").read_text(encoding="utf-8"))
     assert not [n for n in ast.walk(top) if isinstance(n, ast.Import | ast.ImportFrom)]
     yaml = [named(p) for p in tracked() if p.suffix in (".yml", ".yaml") and p.name != "environment.yml"]
-    assert not yaml, f"settings stand in presets.py, not in {yaml}"
+    assert not yaml, f"settings stand in presets, not in {yaml}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from latentkit.models import kept as own
 from latentkit.models import weights
 from latentkit.models.cvae import CVAE
 from latentkit.models.train import History, generator
-from latentkit.presets import JOINT, preset
+from latentkit.presets import preset
+from latentkit.presets.lccvae import JOINT
 
 DATA = {"name": "archive", "period": ["1979-01", "1986-12"], "sha256": "00", "opened": "as is"}
 
@@ -90,12 +90,12 @@ def test_weights_of_one_s_own_are_found_again(tmp_path, monkeypatch, capsys):
         return history()
 
     for one in (trained, found):
-        own.obtain(one, "no_such_weights", who(), fit, half=True)
+        weights.obtain(one, "no_such_weights", who(), fit, half=True)
     assert len(calls) == 1 and "weights of one's own" in capsys.readouterr().out
     assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), found.parameters(), strict=True))
-    own.obtain(model(1), "no_such_weights", who(steps=5), fit)
+    weights.obtain(model(1), "no_such_weights", who(steps=5), fit)
     assert len(calls) == 2, "another training is another identity"
-    own.obtain(model(1), "no_such_weights", who(steps=5), fit, retrain=True)
+    weights.obtain(model(1), "no_such_weights", who(steps=5), fit, retrain=True)
     monkeypatch.delenv("LATENTKIT_WEIGHTS")
-    own.obtain(model(1), "no_such_weights", who(steps=5), fit)
+    weights.obtain(model(1), "no_such_weights", who(steps=5), fit)
     assert len(calls) == 4

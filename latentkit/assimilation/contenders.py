@@ -11,6 +11,7 @@ Lengths are shares of the domain's side, on the sphere of the way from pole to p
 member is returned.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -21,8 +22,8 @@ import torch
 from torch import Tensor
 
 from latentkit import localization
-from latentkit.assimilation import encoded, fourdvar
-from latentkit.assimilation.contest import Outcome, State, filtered, smoothed, windows
+from latentkit.assimilation import encoded, fourdvar, twins
+from latentkit.assimilation.contest import Outcome, State, filtered, outcome, smoothed, windows
 from latentkit.assimilation.dressing import Errors, whitened
 from latentkit.assimilation.ensf import SCORES, EnSF
 from latentkit.assimilation.envar import envar
@@ -50,8 +51,8 @@ class Contender:
 def full_state(case: Case, library: Tensor, iterations: int) -> dict[str, Contender]:
     """Return the methods that run the testbed; library (n, q): parameters of runs at hand; iterations: of 4DVar."""
     state, side = State(case), _side(case)
-    scale = _Once(lambda: _scale(state, library[:FEW]))
-    roots = _Roots(state, library[: 2 * RANK])
+    scale = functools.cache(lambda: _scale(state, library[:FEW]))
+    roots = _roots(state, library[: 2 * RANK])
 
     def score(twin, obs, rng, **setting):
         return filtered(state, state.start(twin.background), obs, EnSF(state.observe, scale=scale(), **setting), rng)
@@ -89,7 +90,7 @@ def latent_space(
     *LEVDA, dressed* is its transformed variant that knows the errors of its surrogate (`dressing`).
     """
     latent = Latent(net, model)
-    roots, errors = _Roots(latent, library[: 2 * RANK]), _Once(lambda: Errors(latent, validation))
+    roots, errors = _roots(latent, library[: 2 * RANK]), functools.cache(lambda: Errors(latent, validation))
 
     def variational(twin, obs, rng, *, variant, count, before=1.0):
         dressed = variant == "dressed"
@@ -101,9 +102,9 @@ def latent_space(
             how = "transformed" if dressed else variant
             return levda(E, predict, here, rng, variant=how, iterations=iterations, before=before)
 
-        outcome = smoothed(latent, latent.start(twin.background), windows(case, count), obs, solve, rng)
+        found = smoothed(latent, latent.start(twin.background), windows(case, count), obs, solve, rng)
         error = off.drawn(twin.background.shape[1], rng) if dressed else None
-        return replace(outcome, error=error)
+        return replace(found, error=error)
 
     def transformed(twin, obs, rng, **setting):
         return filtered(latent, latent.start(twin.background), obs, partial(etkf, **setting), rng)
@@ -125,7 +126,11 @@ def latent_space(
 def through_encoders(
     case: Case, net, model: int, observer: Observer | None, coupled: Coupled | None
 ) -> dict[str, Contender]:
-    """Return the filters that see through an encoder of observations, for those encoders that are at hand."""
+    """Return the filters that see through an encoder of observations, for those encoders that are at hand.
+
+    *LD-ETKF* (ours) is LD-EnSF with an ensemble transform in place of the score: what the encoder knows, in a filter
+    that weighs it by the members' spread.
+    """
     latent = Latent(net, model)
 
     def filter_of(space, E, encoder, obs, rng, *, published, std, steps=100):
@@ -142,10 +147,17 @@ def through_encoders(
         space = FullSpace(coupled, twin.background, model)
         return filter_of(space, space.start(), coupled, obs, rng, **setting)
 
+    def transformed(twin, obs, rng, *, std, inflation):
+        here = encoded.encoded(observer, obs, model, std=std * observer.scale[model])
+        E, analyze = latent.start(twin.background), partial(etkf, inflation=inflation)
+        return filtered(latent, E, here, analyze, rng, observe=encoded.whole)
+
+    grown = [{"std": s, "inflation": i} for s in (0.1, 0.3, 1.0) for i in (1.0, 1.05)]
     six = [{"published": True, "std": 0.001}, {"published": True, "std": 0.01}]
     six += [{"published": False, "std": s, "steps": n} for s, n in ((0.05, 500), (0.1, 100), (0.3, 100), (1.0, 100))]
-    found = {"LD-EnSF": (observer, dynamics), "Latent-EnSF": (coupled, testbed)}
-    return {name: Contender(run, tuple(six)) for name, (encoder, run) in found.items() if encoder is not None}
+    of_observer = {"LD-EnSF": Contender(dynamics, tuple(six)), "LD-ETKF": Contender(transformed, tuple(grown))}
+    found = {} if observer is None else of_observer
+    return found if coupled is None else {**found, "Latent-EnSF": Contender(testbed, tuple(six))}
 
 
 def trivial(case: Case, net, model: int, library: Tensor) -> dict[str, Contender]:
@@ -154,17 +166,15 @@ def trivial(case: Case, net, model: int, library: Tensor) -> dict[str, Contender
     The nearest run of the library is the one of which the surrogate says what is nearest to the observations.
     """
     state, latent = State(case), Latent(net, model)
-    some = _Once(lambda: case.trajectories(library[:FEW]).mean(1)[:, None, None])  # (t, 1, 1, c, y, x)
+    some = functools.cache(lambda: case.trajectories(library[:FEW]).mean(1)[:, None, None])  # (t, 1, 1, c, y, x)
 
     def known(path, twin, begun):
         return Outcome(list(path), lambda E: E, twin.parameters[:, None, :0], time.perf_counter() - begun)
 
     def background(twin, obs, rng):
-        begun, E, times = time.perf_counter(), state.start(twin.background), case.times.tolist()
-        path = [E]
-        for start, end in zip(times[:-1], times[1:], strict=True):
-            path.append(state.forecast(path[-1], start, end))
-        return Outcome(path, state.fields, state.parameters(path[-1]), time.perf_counter() - begun)
+        begun = time.perf_counter()
+        path = _freely(state, state.start(twin.background))
+        return outcome(state, path, time.perf_counter() - begun)
 
     def mean(twin, obs, rng):
         begun = time.perf_counter()
@@ -178,10 +188,9 @@ def trivial(case: Case, net, model: int, library: Tensor) -> dict[str, Contender
         return known(case.trajectories(library[best])[:, :, None], twin, begun)
 
     def exact(twin, obs, rng):
-        begun, path = time.perf_counter(), [latent.start(twin.parameters[:, None])]
-        for start, end in zip(case.times[:-1].tolist(), case.times[1:].tolist(), strict=True):
-            path.append(latent.forecast(path[-1], start, end))
-        return Outcome(path, latent.fields, latent.parameters(path[-1]), time.perf_counter() - begun)
+        begun = time.perf_counter()
+        path = _freely(latent, latent.start(twin.parameters[:, None]))
+        return outcome(latent, path, time.perf_counter() - begun)
 
     return {
         "no assimilation": Contender(background),
@@ -214,40 +223,29 @@ def _side(case: Case) -> float:
 
 def _scale(state: State, parameters: Tensor) -> Tensor:  # (n, q) -> (k)
     """Return what states and parameters are divided by: deviations over runs, times and points of a channel."""
-    E, parts = state.start(parameters[None])[0], []
-    times = state.case.times.tolist()
-    for start, end in zip(times[:-1], times[1:], strict=True):
-        parts.append(E)
-        E = state.forecast(E, start, end)
-    states, own = state.joint.unpack(torch.stack([*parts, E]))
+    path = _freely(state, state.start(parameters[None])[0])
+    states, own = state.joint.unpack(torch.stack(path))
     grid = state.case.weights[0].numel()
     deviation = states.flatten(2).unflatten(-1, (-1, grid)).transpose(0, 2).flatten(1).std(1)
     beside = own.flatten(0, 1).std(0, correction=0) if own.shape[-1] else own.new_zeros(0)
     return torch.cat([deviation.repeat_interleave(grid), beside])
 
 
-class _Once:
-    """Make something when it is first asked for, and keep it."""
-
-    def __init__(self, make: Callable):
-        self.make, self.made = make, None
-
-    def __call__(self):
-        self.made = self.make() if self.made is None else self.made
-        return self.made
+def _freely(space, E: Tensor) -> list[Tensor]:  # (t) of E
+    """Return an ensemble at all outputs, without observations."""
+    times = space.case.times.tolist()
+    return list(twins.along(E[None], [times[0], times[-1]], times, space.forecast))
 
 
-class _Roots:
-    """Give the root (k, r) of a library's covariance at a time, about its mean, from its leading modes."""
+def _roots(space, parameters: Tensor) -> Callable[[float], Tensor]:
+    """Return the function from a time to the root (k, r) of a library's covariance then, from its leading modes."""
 
-    def __init__(self, space, parameters: Tensor):
-        self.space, self.parameters, self.known = space, parameters, {}
+    @functools.cache
+    @torch.no_grad()
+    def root(start: float) -> Tensor:
+        E = space.forecast(space.start(parameters[None]), 0.0, start)[0]
+        X = (E - E.mean(0)) / (len(E) - 1) ** 0.5
+        values, vectors = torch.linalg.eigh(X @ X.mT)  # of members: there are fewer of them than variables
+        return (vectors[:, -RANK:].mT @ X).mT
 
-    def __call__(self, start: float) -> Tensor:
-        if start not in self.known:
-            with torch.no_grad():
-                E = self.space.forecast(self.space.start(self.parameters[None]), 0.0, start)[0]
-            X = (E - E.mean(0)) / (len(E) - 1) ** 0.5
-            values, vectors = torch.linalg.eigh(X @ X.mT)  # of members: there are fewer of them than variables
-            self.known[start] = (vectors[:, -RANK:].mT @ X).mT
-        return self.known[start]
+    return root

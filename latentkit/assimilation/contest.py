@@ -30,14 +30,11 @@ class State:
 
     def start(self, parameters: Tensor) -> Tensor:  # (..., m, q) in their own units -> (..., m, k)
         """Return the ensemble at the start of the case, which parameters determine."""
-        states = self.case.begin(parameters.flatten(0, -2)).unflatten(0, parameters.shape[:-1])
-        return self.joint.pack(states, parameters if self.joint.parameters else None)
+        return self.joint.pack(self.case.starts(parameters), parameters if self.joint.parameters else None)
 
     def fields(self, E: Tensor) -> Tensor:  # (..., k) -> (..., c, y, x)
         """Return the fields that an ensemble shows."""
-        state = self.joint.unpack(E)[0].reshape(-1, *self.joint.shape)
-        seen = state if self.joint.see is None else self.joint.see(state)
-        return seen.reshape(*E.shape[:-1], *self.case.shape)
+        return self.case.fields(self.joint.unpack(E)[0])
 
     def parameters(self, E: Tensor) -> Tensor:  # (..., k) -> (..., q or 0)
         """Return the parameters, in their own units; none of the tsunami, whose source is in the state."""
@@ -70,6 +67,13 @@ class Outcome:
             yield shown if finite else torch.full_like(shown, torch.nan)
 
 
+def outcome(space, path: list[Tensor], seconds: float, reason: str | None = None) -> Outcome:
+    """Return the outcome of ensembles at the outputs of the space's case, filled up with what is not a number."""
+    gone = torch.full_like(path[-1], torch.nan)
+    path = [*path, *[gone] * (len(space.case.times) - len(path))]
+    return Outcome(path, space.fields, space.parameters(path[-1]), seconds, reason)
+
+
 def filtered(
     space,
     E: Tensor,  # (R, m, k) at the start
@@ -85,7 +89,7 @@ def filtered(
         E, times, obs, forecast=space.forecast, observe=observe or space.observe, analyze=analyze, rng=rng, keep=True
     )
     seconds = time.perf_counter() - begun
-    return _outcome(space, [E, *([] if course.ensembles is None else course.ensembles)], seconds, course.reason)
+    return outcome(space, [E, *([] if course.ensembles is None else course.ensembles)], seconds, course.reason)
 
 
 def smoothed(
@@ -110,7 +114,7 @@ def smoothed(
             path.extend(twins.along(starts, borders, times, space.forecast))
         except NotFiniteError as error:
             reason = reason or str(error)
-    return _outcome(space, path or [torch.full_like(E, torch.nan)], seconds, reason)
+    return outcome(space, path or [torch.full_like(E, torch.nan)], seconds, reason)
 
 
 def windows(case: Case, count: int) -> list[float]:
@@ -119,11 +123,6 @@ def windows(case: Case, count: int) -> list[float]:
     if count < 1 or len(set(places)) <= count:
         raise ValueError(f"{count} windows of {len(case.times) - 1} outputs; expected from 1 to so many")
     return [float(case.times[i]) for i in places]
-
-
-def table(twin: twins.Twin, outcome: Outcome) -> dict[str, Tensor]:
-    """Return the scores in time (t, R) of `Twin.scores`."""
-    return twin.scores(outcome.seen(), crps=True)
 
 
 def summary(
@@ -135,7 +134,7 @@ def summary(
     The scores are means over all outputs but the start. parameters: how far their mean is off, in ranges; size: of what
     is assimilated, not a number where nothing is; seconds: of the driver.
     """
-    case, scores = twin.case, {what: v[:, 0].double() for what, v in table(twin, outcome).items()}
+    case, scores = twin.case, {what: v[:, 0].double() for what, v in twin.scores(outcome.seen(), crps=True).items()}
     moments = [int((case.times - end).abs().argmin()) for end in ends]
     row = {what: float(v[1:].mean()) for what, v in scores.items()}
     row["ends"] = float(scores["error"][moments].mean())
@@ -156,10 +155,3 @@ def paired(table, system: str, methods: Sequence[str], what: str):
     """
     rows = table[table["system"] == system].pivot_table(index=["seed", "truth"], columns="method", values=what)
     return rows.reindex(columns=list(methods)).dropna().groupby("seed").mean().to_numpy().T
-
-
-def _outcome(space, path: list[Tensor], seconds: float, reason: str | None) -> Outcome:
-    """Return an outcome, filled up with what is not a number."""
-    gone = torch.full_like(path[-1], torch.nan)
-    path = [*path, *[gone] * (len(space.case.times) - len(path))]
-    return Outcome(path, space.fields, space.parameters(path[-1]), seconds, reason)

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentkit.assimilation.observations import Observations, first_of, usable
-from latentkit.finite import NotFiniteError
+from latentkit.finite import NotFiniteError, finite
 
 Forecast = Callable[[Tensor, float, float], Tensor]  # ensemble at the first time -> at the second
 Observe = Callable[[Tensor, Observations], Tensor]  # ensemble (..., m, k), observations of a time -> (..., m, o)
@@ -21,6 +21,7 @@ Predict = Callable[[Tensor], Tensor]  # of one window: ensemble at its start -> 
 # -> ensemble at the window's start, or two, at its start and its end.
 Solve = Callable[[Tensor, Predict, Observations, Generator], Tensor | tuple[Tensor, Tensor]]
 
+MANY = 2**20  # numbers of which means and spreads are taken at once: small ensembles cost a call each otherwise
 SINGLE = 1e-6  # share of itself by which a time in single precision may be off
 KEPT = [f"{when}{what}" for when in ("forecast_", "", "start_") for what in ("mean", "spread")]
 KEPT += ["ensembles", "starts"]
@@ -137,7 +138,15 @@ def _course(
     keep: bool,
 ) -> Course:
     """Go from each time to the next and note what went before, the analysis there, and the one at the start."""
-    course, kept = Course(), {name: [] for name in KEPT}
+    course, kept, pending = Course(), {name: [] for name in KEPT}, {"forecast_": [], "": [], "start_": []}
+
+    def tell(name: str) -> None:
+        ensembles = torch.stack(pending[name])
+        spread, mean = torch.std_mean(ensembles, -2, correction=min(1, ensembles.shape[-2] - 1))
+        kept[f"{name}mean"].append(mean)
+        kept[f"{name}spread"].append(spread)
+        pending[name].clear()
+
     for i, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True)):
         try:
             before, after, first = step(E, i, start, end)
@@ -146,16 +155,19 @@ def _course(
             break
         for name, ensemble in (("forecast_", before), ("", after), ("start_", first)):
             if ensemble is not None:
-                kept[f"{name}mean"].append(ensemble.mean(-2))
-                kept[f"{name}spread"].append(ensemble.std(-2, correction=min(1, ensemble.shape[-2] - 1)))
+                pending[name].append(ensemble)
+                if len(pending[name]) * ensemble.numel() > MANY:
+                    tell(name)
         for name, ensemble in (("ensembles", after), ("starts", first)):
             if keep and ensemble is not None:
-                kept[name].append(ensemble)
+                kept[name].append(ensemble[None])
         course.times.append(end)
         E = after
+    for name in [name for name, ensembles in pending.items() if ensembles]:
+        tell(name)
     for name, parts in kept.items():
         if parts:
-            setattr(course, name, torch.stack(parts))
+            setattr(course, name, torch.cat(parts))
     course.ensemble = E
     return course
 
@@ -213,7 +225,7 @@ def _grouped(obs: Observations, place: Tensor) -> Callable[[int], Observations]:
 
 def _finite(E: Tensor, what: str) -> Tensor:
     """Return an ensemble that is finite. Raises NotFiniteError with the first place that is not."""
-    if not E.isfinite().all():
+    if not finite(E):
         where = (~E.isfinite()).nonzero()[0].tolist()
         raise NotFiniteError(f"the {what} is not finite, first at {where} (run, if any, member, variable)")
     return E

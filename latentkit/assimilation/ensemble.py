@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentkit.assimilation.observations import Observations, first_of, usable
-from latentkit.finite import NotFiniteError
+from latentkit.finite import NotFiniteError, finite
 
 MANY = 16  # members from which on products are faster than decompositions
 
@@ -49,31 +49,31 @@ def fitting(
             f"predictions of shape {tuple(Y.shape)} for observations of shape {tuple(obs.value.shape)}; expected "
             "(..., m, o) for (..., o) or (o)"
         )
-    if not Y.isfinite().all():
+    if not finite(Y):
         bad = ~Y.isfinite().reshape(-1, Y.shape[-1]).all(0)
         raise NotFiniteError(f"the prediction of {first_of(obs, bad)} is not finite")
     return obs.value.to(Y), obs.std.to(Y)
 
 
-def inverse_root(
-    S: Tensor,  # (..., m, o)
-) -> tuple[Tensor, Tensor]:  # (..., m, m) each
-    """Return C^-1/2 (symmetric) and C = S S^T + (m - 1) I."""
-    m = S.shape[-2]
-    eye = torch.eye(m, dtype=S.dtype, device=S.device)
-    C = S @ S.mT + (m - 1) * eye
-    root = _iterated(C, m - 1, eye) if m >= MANY else None
-    if root is None:
-        values, vectors = torch.linalg.eigh(C)
-        root = (vectors * values.clamp_min(m - 1).rsqrt().unsqueeze(-2)) @ vectors.mT
-    return root, C
+def factors(
+    C: Tensor,  # (..., q, q) symmetric
+    least: float,
+) -> tuple[Tensor, Tensor]:  # (..., q, q) each
+    """Return V and U: C^-1/2 = V U^T is symmetric, and C^-1 = U U^T; least: lower bound of the eigenvalues of C."""
+    if C.shape[-1] >= MANY:
+        eye = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device)
+        root = _iterated(C, least, eye)
+        if root is not None:
+            return eye.expand_as(C), root
+    values, vectors = torch.linalg.eigh(C)
+    return vectors, vectors * values.clamp_min_(least).rsqrt_().unsqueeze(-2)
 
 
 def _iterated(C: Tensor, least: float, eye: Tensor) -> Tensor | None:
     """Return C^-1/2 by the coupled iteration of Newton and Schulz, or None where it has not converged in 30 steps.
 
-    least: lower bound of the eigenvalues. N. J. Higham (2008), Functions of matrices, equation 6.35. It is made of
-    products alone, which go in stacks where decompositions go one by one.
+    N. J. Higham (2008), Functions of matrices, equation 6.35. It is made of products alone, which go in stacks where
+    decompositions go one by one.
     """
     scale = 2 / (least + torch.linalg.matrix_norm(C, 1)[..., None, None])  # eigenvalues of scale C within (0, 2)
     Y, Z = scale * C, eye.expand_as(C)
@@ -90,25 +90,26 @@ def _iterated(C: Tensor, least: float, eye: Tensor) -> Tensor | None:
     return None
 
 
-def rotation(
-    m: int,
-    batch: tuple[int, ...],
-    rng: Generator,
-    like: Tensor,
-) -> Tensor:  # (*batch, m, m)
-    """Return random orthogonal matrices, uniformly distributed among those that keep the vector of ones."""
-    draws = torch.randn(*batch, m - 1, m - 1, generator=rng, dtype=like.dtype)
-    q, r = torch.linalg.qr(draws)
-    q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # so that the distribution is uniform
-    free = _free(m, like.dtype)
-    return (free @ q @ free.mT + 1 / m).to(like.device)
+def free(m: int, like: Tensor) -> Tensor:
+    """Return an orthonormal basis (m, m - 1) of what sums to 0 over members, in the type and place of a tensor."""
+    return _free(m, like.dtype, like.device)
 
 
 @functools.cache
-def _free(m: int, dtype: torch.dtype) -> Tensor:
-    """Return an orthonormal basis (m, m - 1) of what sums to 0."""
+def _free(m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     ones, eye = torch.ones(m, 1, dtype=dtype), torch.eye(m, dtype=dtype)
-    return torch.linalg.qr(torch.cat([ones, eye[:, 1:]], 1))[0][:, 1:]
+    return torch.linalg.qr(torch.cat([ones, eye[:, 1:]], 1))[0][:, 1:].to(device)
+
+
+def turned(
+    X: Tensor,  # (..., m - 1, k)
+    rng: Generator,
+) -> Tensor:  # (..., m - 1, k)
+    """Return anomalies in the basis `free` after a random rotation, uniformly distributed, each run its own."""
+    draws = torch.randn(*X.shape[:-1], X.shape[-2], generator=rng, dtype=X.dtype)
+    q, r = torch.linalg.qr(draws)
+    sign = r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # so that the distribution is uniform
+    return (q * sign).to(X.device) @ X
 
 
 def finish(
@@ -122,15 +123,21 @@ def finish(
 
     inflation: one number, or one a variable (k).
     """
-    if not torch.as_tensor(inflation).min() > 0:
-        raise ValueError(f"inflation is {inflation}; expected a number above 0, such as 1.02")
+    positive(inflation)
     if not rotate and isinstance(inflation, float | int) and inflation == 1:
         return E
     mean = E.mean(-2, keepdim=True)
     X = inflation * (E - mean)
     if rotate:
-        X = rotation(E.shape[-2], tuple(E.shape[:-2]), rng, E) @ X
+        basis = free(E.shape[-2], E)
+        X = basis @ turned(basis.mT @ X, rng)
     return mean + X
+
+
+def positive(inflation: float | Tensor) -> None:
+    """Raise ValueError for an inflation that is not above 0."""
+    if not torch.as_tensor(inflation).min() > 0:
+        raise ValueError(f"inflation is {inflation}; expected a number above 0, such as 1.02")
 
 
 def noise(

@@ -8,6 +8,13 @@ notation of `ensemble`, with m members,
     w = C^-1 S d,   W = sqrt(m - 1) C^-1/2 (symmetric)                                            (2)
     E = mean + (w + W) X                                                                          (3)
 
+Anomalies sum to 0 over the members. With F (m, m - 1) an orthonormal basis of what does, F^T S and F^T X have one row
+less, C has one eigenvalue less, and
+
+    mean' = mean + w F (F^T X),   F^T X' = (F^T W F) F^T X,   E = mean' + F (F^T X')                          (4)
+
+is the same, in which a random rotation is a random orthogonal matrix on F^T X'.
+
 The local filter does this for every variable of the state with the observations near it, each column of S and entry of
 d times the root of its taper: the precision of an observation falls with its distance. It is solved once for variables
 at the same place, such as the channels of a field at a point; all places, and all leading axes of the ensemble, are one
@@ -19,7 +26,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.ensemble import finish, inverse_root, standardized
+from latentkit.assimilation.ensemble import factors, free, positive, standardized, turned
 from latentkit.assimilation.observations import Observations
 from latentkit.localization import RADII, taper
 
@@ -27,13 +34,23 @@ END = 0.88  # of its reach: beyond, a taper is below 1e-3 and counts for nothing
 
 
 def transform(
-    S: Tensor,  # (..., m, o)
-    d: Tensor,  # (..., o)
-) -> Tensor:  # (..., m, m)
-    """Return w + W of equation 2: row i makes member i from the anomalies."""
-    root, _ = inverse_root(S)  # (1)
-    w = (root @ (root @ (S @ d.unsqueeze(-1)))).mT  # (..., 1, m)
-    return w + (S.shape[-2] - 1) ** 0.5 * root  # (2)
+    X: Tensor,  # (..., n, m - 1) variables, and their anomalies in the basis F
+    P: Tensor,  # (..., o, m): S^T in the basis F, and d beside it
+) -> Tensor:  # (..., n, m)
+    """Return the step of each variable's mean, and its new anomalies in the basis F: equation 4."""
+    q = P.shape[-1] - 1
+    products = P.mT @ P  # S S^T and S d at once
+    C, w = products[..., :q, :q], products[..., q:, :q]
+    C.diagonal(dim1=-2, dim2=-1).add_(q)  # (1)
+    left, right = factors(C, q)
+    left, right = torch.cat([w @ right, q**0.5 * left], -2).to(X), right.to(X)  # (2) is left right^T
+    return X @ right @ left.mT if X.shape[-2] < q else X @ (right @ left.mT)
+
+
+def _standardized(Y: Tensor, obs: Observations) -> Tensor:  # (..., o, m)
+    """Return P of `transform` for all observations."""
+    S, d = standardized(Y, obs)
+    return torch.cat([S.mT @ free(S.shape[-2], S), d.unsqueeze(-1)], -1)
 
 
 def etkf(
@@ -46,8 +63,32 @@ def etkf(
     rotate: bool = False,
 ) -> Tensor:  # (..., m, k)
     """Analyze an ensemble with all observations: equation 3, then inflation and rotation."""
+    positive(inflation)
+    mean, X = _parted(E)
+    return _joined(mean, transform(X, _standardized(Y, obs)), rng, inflation, rotate)
+
+
+def _parted(E: Tensor) -> tuple[Tensor, Tensor]:  # (..., k, 1), (..., k, m - 1)
+    """Return the mean of an ensemble and its anomalies in the basis F, variables first."""
     mean = E.mean(-2, keepdim=True)
-    return finish(mean + transform(*standardized(Y, obs)) @ (E - mean), rng, inflation=inflation, rotate=rotate)
+    return mean.mT, (E - mean).mT @ free(E.shape[-2], E)
+
+
+def _joined(
+    mean: Tensor,  # (..., k, 1)
+    made: Tensor,  # (..., k, m): the step of the mean, and anomalies in the basis F
+    rng: Generator,
+    inflation: float | Tensor,
+    rotate: bool,
+) -> Tensor:
+    """Return the ensemble (..., m, k), inflated and rotated."""
+    mean, X = (mean + made[..., :1]).mT, inflation * made[..., 1:].mT
+    return mean + free(made.shape[-1], X) @ (turned(X, rng) if rotate else X)
+
+
+def _picked(A: Tensor, rows: Tensor) -> Tensor:  # (..., k, m), (r, n) -> (..., r, n, m)
+    """Return rows of matrices, quicker than indexing does."""
+    return A.index_select(-2, rows.flatten()).unflatten(-2, rows.shape)
 
 
 class Local:
@@ -74,6 +115,7 @@ class Local:
     ):
         if not radius > 0:
             raise ValueError(f"the radius of localization is {radius}; expected a number above 0 (inf for none)")
+        positive(inflation)
         self.distance, self.radius, self.inflation, self.rotate = distance, radius, inflation, rotate
         self.place = place
         self._known: Tensor | None = None
@@ -101,7 +143,7 @@ class Local:
         for n in count[count > 0].unique().tolist():
             mine = (count == n).nonzero()[:, 0]
             # Places with about as many observations in reach go together, so that little is padding.
-            mine = mine[torch.argsort(reached[mine])]
+            mine = mine[torch.argsort(reached[mine], stable=True)]
             for rows in mine.chunk(max(1, min(8, len(mine) // 64, len(reached[mine].unique())))):
                 rows = rows[reached[rows] > 0]
                 if len(rows):
@@ -109,7 +151,9 @@ class Local:
                     weight = taper(best.values / reach, 1.0)
                     weight = torch.where(best.values < END * reach, weight, 0)  # what is out of reach is padding
                     variables = by_place[first[rows, None] + torch.arange(n, device=rows.device)]  # (r, n)
-                    self.groups.append((variables, best.indices, weight.sqrt()))
+                    self.groups.append((variables, best.indices, weight.sqrt().unsqueeze(-1)))
+        order = torch.arange(len(place), device=place.device)
+        self.whole = len(self.groups) == 1 and torch.equal(self.groups[0][0][:, 0], order)
         self.inflated = torch.where(reached[place] > 0, self.inflation, 1.0)
 
     def __call__(self, E: Tensor, Y: Tensor, obs: Observations, rng: Generator) -> Tensor:
@@ -123,11 +167,14 @@ class Local:
                 f"and {Y.shape[-1]}. Give a row, or a place, for each column of the ensemble, parameters too; networks "
                 "that change need a function"
             )
-        S, d = standardized(Y, obs)
-        mean = E.mean(-2, keepdim=True)
-        X, made = E - mean, E.clone()
+        P, (mean, X) = _standardized(Y, obs), _parted(E)
+        made = None if self.whole else torch.cat([torch.zeros_like(mean), X], -1)
         for rows, near, root in self.groups:
-            local = S.mT[..., near, :] * root.to(S)[..., None]  # (..., r, l, m)
-            T = transform(local.mT, d[..., near] * root.to(S))  # (..., r, m, m)
-            made[..., rows] = mean[..., rows] + torch.einsum("...rij,...jrn->...irn", T, X[..., rows])
-        return finish(made, rng, inflation=self.inflated.to(E), rotate=self.rotate)
+            seen, own = _picked(P, near) * root.to(P), X.unsqueeze(-2) if self.whole else _picked(X, rows)
+            # One leading axis: products of stacks with more cost twice as much in handling.
+            new = transform(own.flatten(0, -3), seen.flatten(0, -3)).reshape(*own.shape[:-1], -1)
+            if self.whole:
+                made = new.squeeze(-2)
+            else:
+                made[..., rows, :] = new
+        return _joined(mean, made, rng, self.inflated.to(E), self.rotate)

@@ -27,8 +27,7 @@ class FullSpace:
 
     def start(self) -> Tensor:  # (..., m, k)
         """Return the latents of the members at the start of the case, which their parameters determine."""
-        states = self.case.begin(self.drawn.flatten(0, -2))
-        return self.encode(states.unflatten(0, self.drawn.shape[:-1]))
+        return self.encode(self.case.starts(self.drawn))
 
     def parameters(self, E: Tensor) -> Tensor:  # (..., k) -> (..., 0)
         """Return no parameters: none are estimated."""
@@ -46,10 +45,7 @@ class FullSpace:
 
     def fields(self, E: Tensor) -> Tensor:  # (..., k) -> (..., c, y, x)
         """Return what is seen of the states that latents stand for."""
-        states = self.decode(E)
-        if self.joint.see is None:
-            return states
-        return self.joint.see(states.reshape(-1, *self.joint.shape)).reshape(*E.shape[:-1], *self.case.shape)
+        return self.case.fields(self.decode(E))
 
     @torch.no_grad()
     def forecast(self, E: Tensor, start: float, end: float) -> Tensor:  # (..., m, k)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.ensemble import finish, inverse_root, standardized
+from latentkit.assimilation.ensemble import factors, finish, standardized
 from latentkit.assimilation.observations import Observations
 
 
@@ -45,7 +45,9 @@ def ienks(
     for _ in range(iterations):
         S, d = standardized(predict(mean + (w + T) @ X), obs)
         S = inverse @ S  # (1)
-        root, C = inverse_root(S)
+        C = S @ S.mT + (m - 1) * eye
+        left, right = factors(C, m - 1)
+        root = left @ right.mT
         T, inverse = (m - 1) ** 0.5 * root, C @ root / (m - 1) ** 0.5
         step = (root @ (root @ (S @ d.unsqueeze(-1) - (m - 1) * w.mT))).mT  # (2)
         w = w + step

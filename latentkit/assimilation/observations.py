@@ -7,11 +7,14 @@ the testbed, slowest first: (y, x) in a plane, (latitude, longitude) in degrees 
 A non-linear operator is a callable on what is seen: `observe = lambda E, obs: torch.arctan(pick(E))`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
+
+from latentkit.finite import finite
 
 
 class Network(NamedTuple):
@@ -121,6 +124,9 @@ def usable(obs: Observations) -> None:
         raise ValueError(
             f"observations have {tuple(value.shape)} values and {tuple(std.shape)} errors; expected (o) each"
         )
+    low, high = (float(end) for end in std.aminmax()) if len(std) else (1.0, 1.0)
+    if 0 < low <= high < math.inf and finite(value):
+        return
     bad = {
         "a finite value (`checked` can drop the missing)": ~value.isfinite().reshape(-1, len(std)).all(0),
         "an error above 0": ~((std > 0) & std.isfinite()),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.assimilation.observations import Network
-from latentkit.models import kept, surrogates
+from latentkit.models import surrogates, weights
 from latentkit.models.basis import Basis
 from latentkit.models.nets import MLP, normal, pick
 from latentkit.models.sensors import Sensors
@@ -113,14 +113,10 @@ def library_states(
     network: Network,
 ) -> tuple[Tensor, Tensor]:  # (t, n, *shape), (t, n, o)
     """Return the states of trajectories at all times of a case, and what a network sees of them."""
-    joint = case.joint
+    joint, times = case.joint, case.times.tolist()
     E = joint.pack(case.begin(parameters), parameters if joint.parameters else None)
-    states, seen, times = [], [], case.times.tolist()
-    for start, end in zip(times, [*times[1:], None], strict=True):
-        states.append(joint.unpack(E)[0])
-        seen.append(joint.observe(E, network))
-        E = E if end is None else joint.forecast(E, start, end)
-    return torch.stack(states), torch.stack(seen)
+    path = [E, *(E := joint.forecast(E, a, b) for a, b in zip(times[:-1], times[1:], strict=True))]
+    return joint.unpack(torch.stack(path))[0], torch.stack([joint.observe(E, network) for E in path])
 
 
 def obtain(
@@ -165,7 +161,7 @@ def obtain(
         model.learn(c)
         return history
 
-    return model, kept.obtain(model, name, identity, train, retrain=retrain, half=True)
+    return model, weights.obtain(model, name, identity, train, retrain=retrain, half=True)
 
 
 def _halves(made: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.assimilation.observations import Network
-from latentkit.models import kept, surrogates
+from latentkit.models import surrogates, weights
 from latentkit.models.lstm import LSTM
 from latentkit.models.nets import Dense, normal, pick
 from latentkit.models.sensors import Sensors
@@ -158,7 +158,7 @@ def obtain(
         data = Shuffled(model.learn(*made), batch, seeds, [False, True])
         return fit(model, data, steps=steps, seeds=seeds, learning_rate=learning_rate, clip=1.0, checkpoint=checkpoint)
 
-    return model, kept.obtain(model, name, identity, train, retrain=retrain, half=True)
+    return model, weights.obtain(model, name, identity, train, retrain=retrain, half=True)
 
 
 def _digest(surrogate: Surrogate) -> str:

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from latentkit import sphere
 from latentkit.models import train, weights
 from latentkit.models.cvae import AnchoredCVAE, teachers
-from latentkit.presets import MEMBER
+from latentkit.presets.lccvae import MEMBER
 
 
 class Member(NamedTuple):

@@ -80,28 +80,33 @@ def obtain(
     retrain: bool = False,
     half: bool = False,
 ) -> History:
-    """Load the shipped weights `name` where they have exactly this identity, else fit the model; print which.
+    """Load the weights `name`, shipped or one's own, where they have exactly this identity, else fit; print which.
 
     half: round trained parameters to half precision, in which they are shipped: half the bytes, and the same numbers
     from a model that was loaded as from one just trained.
 
     fit: called with the model and a checkpoint file that belongs to this identity alone, so that a training that was
-    killed goes on; it is removed once the training is done. New weights are also written to the folder that the
-    environment variable LATENTKIT_WEIGHTS names, where it does.
+    killed goes on; it is removed once the training is done.
+
+    Weights of one's own are those in the folder that the environment variable LATENTKIT_WEIGHTS names, where it does:
+    new ones are written to it, and found there the next time. The room for shipped weights is limited.
     """
     from latentkit.sources import archive
 
-    why = "shipped weights not wanted"
+    why, folder = "shipped weights not wanted", os.environ.get("LATENTKIT_WEIGHTS")
+    own = Path(folder) / f"{name}.safetensors" if folder else None
     if not retrain:
-        try:
-            history = load(model, archive.weights(name), identity)
-        except FileNotFoundError:
-            why = "none are shipped"
-        except MismatchError as error:
-            why = f"the shipped ones differ in {', '.join(error.where)}"
-        else:
-            print(f"{name}: shipped weights, trained in {history.seconds:.0f} s")
-            return history
+        why, shelves = "none are shipped", [("shipped weights", archive.weights)]
+        for whose, file in shelves if own is None else [*shelves, ("weights of one's own", lambda name: own)]:
+            try:
+                history = load(model, file(name), identity)
+            except FileNotFoundError:
+                continue
+            except MismatchError as error:
+                why = f"{whose} differ in {', '.join(error.where)}"
+            else:
+                print(f"{name}: {whose}, trained in {history.seconds:.0f} s")
+                return history
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     checkpoint = provenance.project_root() / "runs" / "checkpoints" / f"{name}-{key}.pt"
     history = fit(model, checkpoint)
@@ -111,9 +116,8 @@ def obtain(
             if tensor.is_floating_point():
                 tensor.data = tensor.data.half().float()
     print(f"{name}: trained anew ({why})")
-    folder = os.environ.get("LATENTKIT_WEIGHTS")
-    if folder:
-        save(model, Path(folder) / f"{name}.safetensors", identity, history, half=half)
+    if own is not None:
+        save(model, own, identity, history, half=half)
     return history
 
 

@@ -11,6 +11,7 @@ Of the flow one sees two velocities, of the others the state. Times are those of
 flow, else seconds. What differs from the paper: the planet's start (`planet`), and what a preset says of the tsunami.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,12 +69,22 @@ class Case:
         """Return channels and grid (c, y, x)."""
         return tuple(self.weights.shape)
 
-    @property
+    @functools.cached_property
     def places(self) -> Places:
-        """Return where the variables of the full state and its parameters lie, for localization."""
+        """Where the variables of the full state and its parameters lie, for localization."""
         channels = math.prod(self.joint.shape) // self.weights[0].numel()
         points = torch.cartesian_prod(*self.axes)
         return Places(points, self.distance, channels=channels, parameters=len(self.joint.parameters))
+
+    def starts(self, parameters: Tensor) -> Tensor:  # (..., q) in their own units -> (..., *shape)
+        """Return the states at the start, as `joint` takes them."""
+        return self.begin(parameters.flatten(0, -2)).unflatten(0, parameters.shape[:-1])
+
+    def fields(self, states: Tensor) -> Tensor:  # (..., *shape) as `joint` takes them -> (..., c, y, x)
+        """Return what is seen of states."""
+        flat = states.reshape(-1, *self.joint.shape)
+        flat = flat if self.joint.see is None else self.joint.see(flat)
+        return flat.reshape(*states.shape[: states.ndim - len(self.joint.shape)], *self.shape)
 
     def draw(self, count: int, rng: Generator) -> Tensor:  # (count, q)
         """Draw parameters, each even over its range."""

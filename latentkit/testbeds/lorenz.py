@@ -32,7 +32,7 @@ def rk4(
         b = tendency(torch.add(x, a, alpha=step / 2))
         c = tendency(torch.add(x, b, alpha=step / 2))
         d = tendency(torch.add(x, c, alpha=step))
-        x = torch.add(x, a + 2 * (b + c) + d, alpha=step / 6)
+        x = torch.add(x, torch.add(a + d, b + c, alpha=2), alpha=step / 6)
     return x
 
 
@@ -58,9 +58,8 @@ class Lorenz96:
         """Return dx/dt (..., k): equation 1."""
         F = self.forcing if forcing is None else forcing
         padded = torch.cat([x[..., -2:], x, x[..., :1]], -1)
-        n = self.size
-        right, left, far = padded[..., 3 : n + 3], padded[..., 1 : n + 1], padded[..., :n]
-        return (right - far) * left - x + _aside(F)
+        right, left, far = padded[..., 3:], padded[..., 1:-2], padded[..., :-3]
+        return torch.addcmul(torch.rsub(x, _aside(F)), right - far, left)
 
     def advance(self, x: Tensor, steps: int = 1, forcing: Number | None = None) -> Tensor:
         """Return the state (..., k) after so many steps; forcing: one number, or one a member (...)."""

@@ -35,7 +35,8 @@ def case(runs, size):
 def ours(ring, truth, values, g, m, radius, inflation):
     k = ring.size
     where, std = torch.arange(k, dtype=torch.double)[:, None], torch.ones(k, dtype=torch.double)
-    here = lambda i: Observations(where[:, 0] * 0 + i, where, where[:, 0].long() * 0, values[i], std)  # noqa: E731
+    channel = torch.zeros(k, dtype=torch.long)
+    here = lambda i: Observations(i * std, where, channel, values[i], std)  # noqa: E731
     E = truth[0][:, None] + 0.5 * torch.randn(truth.shape[1], m, k, generator=g, dtype=torch.double)
     step, times = (lambda E, a, b: ring.advance(E)), range(CYCLES[k] + 1)
     if radius is None:
