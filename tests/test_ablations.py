@@ -3,6 +3,7 @@
 import dataclasses
 from functools import partial
 
+import pandas as pd
 import pytest
 import torch
 
@@ -107,6 +108,30 @@ def test_how_far_parameters_are_off_is_in_ranges():
     truth = CASE.low + 0.5 * (CASE.high - CASE.low)
     found = truth + (CASE.high - CASE.low) * torch.tensor([[0.2, 0.4], [0.4, 0.4]])
     assert float(ablations.off(CASE, found, truth)) == pytest.approx(0.5)
+
+
+def test_a_row_scores_the_first_truth(made):
+    twin, latent = made
+    trial = points(twin, "noise")[0]
+    outcome = smoothing(latent, trial)
+    found, scores = ablations.row(trial, outcome), trial.twin.scores(outcome.seen())
+    assert found["error"] == pytest.approx(float(scores["error"][1:, 0].mean()), rel=1e-5)
+    assert found["ends"] == pytest.approx(float(scores["error"][-1, 0]), rel=1e-5)
+    away = ablations.off(CASE, outcome.parameters, twin.parameters)
+    assert found["parameters"] == pytest.approx(float(away[0]), rel=1e-5)
+    assert found["misfit"] == pytest.approx(float(ablations.misfit(CASE, outcome, trial.obs)[0]))
+
+
+def test_a_table_is_of_means_over_truths_and_of_nothing_that_has_gaps():
+    rows = [("noise", v, "a", t, s, 1.0 + t + 10 * s + 100 * v) for v in (2, 1) for t in (0, 1) for s in (0, 3)]
+    rows += [("noise", 1, "b", 0, 0, 5.0), ("noise", 2, "b", 0, 3, 5.0), ("other", 1, "a", 0, 0, 7.0)]
+    table = pd.DataFrame(rows, columns=["part", "value", "method", "truth", "seed", "error"])
+    found = ablations.tabled(table, "noise", "a")
+    assert (found.index.tolist(), found.columns.tolist()) == ([0, 3], [1, 2])
+    assert found.to_numpy().tolist() == [[101.5, 201.5], [131.5, 231.5]]
+    square = ablations.tabled(table, "noise", "a", power=2)
+    assert float(square.loc[0, 1]) == pytest.approx(((101.0**2 + 102.0**2) / 2) ** 0.5)
+    assert not len(ablations.tabled(table, "noise", "b")) and not len(ablations.tabled(table, "noise", "c"))
 
 
 def test_what_cannot_be_is_refused(made):

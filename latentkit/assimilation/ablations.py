@@ -17,6 +17,7 @@ is also how an estimate of a smoother "over time" is to be compared with a filte
 But for the first two there is one window.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -24,7 +25,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentkit.assimilation import benchmarks
-from latentkit.assimilation.contest import Outcome, smoothed
+from latentkit.assimilation.contest import Outcome, smoothed, summary
 from latentkit.assimilation.latent import Latent
 from latentkit.assimilation.levda import levda
 from latentkit.assimilation.observations import Network, Observations
@@ -44,12 +45,7 @@ class Trial:
     borders: list[float]
 
 
-def trials(
-    part: str,
-    twin: Twin,
-    P,
-    measure: Callable[[Network, float], Observations],
-) -> list[Trial]:
+def trials(part: str, twin: Twin, P, measure: Callable[[Network, float], Observations]) -> list[Trial]:
     """Return the points of an ablation.
 
     twin: with as many members as any point takes; P: a LEVDA preset; measure: from a network and a noise to what is
@@ -130,3 +126,24 @@ def misfit(case: Case, outcome: Outcome, obs: Observations) -> Tensor:  # (R)
 def off(case: Case, parameters: Tensor, truth: Tensor) -> Tensor:  # (..., m, q), (..., q) -> (...)
     """Return how far the mean of estimated parameters is from the true ones, in ranges."""
     return torch.linalg.vector_norm(case.scaled(parameters.mean(-2)) - case.scaled(truth), dim=-1) / 2
+
+
+def row(trial: Trial, outcome: Outcome) -> dict[str, float | str]:
+    """Return the numbers of a run on the first truth, for a table: those of `contest.summary`, and the misfit."""
+    case = trial.twin.case
+    found, _ = summary(trial.twin, outcome, [float(case.times[-1])], len(case.times))
+    found["misfit"] = float(misfit(case, outcome, trial.obs)[0])
+    told = ("error", "ends", "ratio", "parameters", "misfit", "seconds", "reason")
+    return {name: found.get(name, math.nan) for name in told}  # one member has no spread
+
+
+def tabled(table, part: str, method: str, what: str = "error", power: int = 1):
+    """Return means over truths, a row a seed, a column a value of what is varied, in order.
+
+    table: pandas.DataFrame with part, value, method, truth, seed and numbers; power: of which the mean is taken, 2 for
+    a root mean square. Nothing is returned for a method that lacks a seed or a value that it has elsewhere.
+    """
+    mine = table[(table["part"] == part) & (table["method"] == method)]
+    mine = mine.assign(mean=mine[what] ** power)
+    found = mine.pivot_table(index="seed", columns="value", values="mean", dropna=False) ** (1 / power)
+    return found if found.notna().all(axis=None) else found.iloc[:0]
