@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from latentkit.assimilation.observations import Network, Observations
+from latentkit.assimilation.observations import Network, Observations, alike
 from latentkit.models.surrogates import Surrogate
 
 NEAR = 1e-3  # of an interval between outputs: what a time may be off a multiple of it
@@ -86,7 +86,7 @@ class Latent:
         networks, rows = [], [(moment == i).nonzero()[:, 0].to(obs.where.device) for i in range(count)]
         for i, some in enumerate(rows):
             here = Network(obs.time[some], obs.where[some], obs.channel[some])
-            place = next((j for j, known in enumerate(networks) if _same(known, here)), len(networks))
+            place = next((j for j, known in enumerate(networks) if alike(known, here)), len(networks))
             networks += [here] * (place == len(networks))
             groups.setdefault(place, []).append(i)
         parts = []
@@ -125,12 +125,7 @@ class Latent:
     def _look(self, network: Network | Observations) -> Callable[[Tensor], Tensor]:
         """Return the map of latents (n, k) to what a network sees, from the last time where it is known."""
         for known, look in self._networks:
-            if _same(known, network):
+            if alike(known, network):
                 return look
         self._networks = [(network, self.surrogate.look(network, self.model)), *self._networks[:127]]
         return self._networks[0][1]
-
-
-def _same(a: Network | Observations, b: Network | Observations) -> bool:
-    """Say whether two networks look at the same points and channels, in the same order."""
-    return a.where.shape == b.where.shape and torch.equal(a.where, b.where) and torch.equal(a.channel, b.channel)

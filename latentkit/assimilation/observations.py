@@ -136,6 +136,11 @@ def usable(obs: Observations) -> None:
             raise ValueError(f"{first_of(obs, rows)} has not {what}; {int(rows.sum())} such")
 
 
+def alike(a: Network | Observations, b: Network | Observations) -> bool:
+    """Say whether two networks look at the same points and channels, in the same order, whenever that is."""
+    return torch.equal(a.where, b.where) and torch.equal(a.channel, b.channel)
+
+
 def first_of(obs: Network | Observations, bad: Tensor) -> str:
     """Return the first of some rows (o) in words: which, and when."""
     row = int(bad.nonzero()[0])

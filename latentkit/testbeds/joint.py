@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from latentkit.assimilation.interpolation import around
-from latentkit.assimilation.observations import Network, Observations
+from latentkit.assimilation.observations import Network, Observations, alike
 
 NEAR = 1e-3  # of a step: what a time may be off a whole number of steps
 KEPT = 32  # networks, whose interpolation is not set up again
@@ -196,8 +196,7 @@ class Joint:
         if self.points is None:
             raise ValueError("this joint does not observe: give it `points`, which makes an interpolation of a network")
         for known, operator in self._operators:
-            same = known.where.shape == obs.where.shape and torch.equal(known.where, obs.where)
-            if same and torch.equal(known.channel, obs.channel):
+            if alike(known, obs):
                 return operator
         self._operators = [(obs, self.points(obs)), *self._operators[: KEPT - 1]]
         return self._operators[0][1]
