@@ -28,7 +28,7 @@ class Spent:
 @contextlib.contextmanager
 def spent() -> Iterator[Spent]:
     """Measure what is within: `with spent() as cost: ...`, then cost.seconds and cost.memory."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
     process, done, cost = psutil.Process(), threading.Event(), Spent()
     before = process.memory_info().rss

@@ -36,6 +36,7 @@ def _ship(nb: Notebook, timeout: float | None) -> None:
     """Run one notebook such that it trains, and put the weights that it keeps into the archive."""
     values = catalog.settle(nb, {"RETRAIN": "True", "SIZE": "teaching"})
     from latentkit.execute import execute
+    from latentkit.models.weights import shipped_name
     from latentkit.sources import archive
 
     folder = runs_folder() / f"weights-{nb.name}"
@@ -58,8 +59,11 @@ def _ship(nb: Notebook, timeout: float | None) -> None:
     if not files:
         raise BadRequest(f"{nb.name} trained nothing that it keeps; only notebooks with shipped weights can do this")
     shipped = archive.folder() / "weights"
-    for file in files:
-        target = shipped / file.name
+    names = [shipped_name(file.name) for file in files]
+    if len(set(names)) < len(names):
+        raise BadRequest(f"{nb.name} trained weights of one name twice, which cannot both be shipped: {sorted(names)}")
+    for file, name in zip(files, names, strict=True):
+        target = shipped / name
         with replacing(target) as part:
             shutil.copyfile(file, part)
         archive.register_weights(target, notebook=nb.name, seconds=round(outcome.seconds))

@@ -12,6 +12,7 @@ from latentkit.assimilation.latent import Latent
 from latentkit.models import surrogates
 from latentkit.models.train import generator
 from latentkit.presets import preset
+from latentkit.spent import Spent
 from latentkit.testbeds import cases
 
 CASE = cases.tsunami(12, width=2e5, outputs=6)
@@ -68,6 +69,11 @@ def test_what_is_varied_is_all_that_differs(made):
     assert seldom.obs.time.unique().tolist() == pytest.approx(CASE.times[[3, 6]].tolist())
     dense, sparse = points(twin, "sensors")
     assert len(dense.obs.time) == 4 * len(sparse.obs.time)
+    assert len(dense.obs.where.unique(dim=0)) == 4 * len(sparse.obs.where.unique(dim=0))
+    told, untold = points(twin, "noise"), points(twin, "untold")
+    assert len({float(trial.obs.std[0]) for trial in untold}) == 1
+    for one, other in zip(told, untold, strict=True):
+        torch.testing.assert_close(one.obs.value, other.obs.value)
 
 
 def test_windows_are_as_long_as_asked_and_one_instant_is_one_output():
@@ -98,7 +104,7 @@ def test_truths_side_by_side_are_as_truths_alone(made):
 def test_the_misfit_of_the_truth_is_that_of_the_errors_alone(made):
     twin, _ = made
     obs = points(twin, "noise")[0].obs
-    exact = contest.Outcome(list(twin.truth[:, :, None]), lambda E: E, twin.parameters[:, None, :0], 0.0)
+    exact = contest.Outcome(list(twin.truth[:, :, None]), lambda E: E, twin.parameters[:, None, :0], Spent())
     unseen = twin.observed(benchmarks.network(CASE, P), 1e-9, STREAM("noise")).value
     expected = ((obs.value - unseen) / obs.std).square().mean(-1).sqrt()
     torch.testing.assert_close(ablations.misfit(CASE, exact, obs), expected, rtol=1e-3, atol=1e-3)

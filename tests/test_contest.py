@@ -81,7 +81,7 @@ def test_every_method_runs_with_every_setting(made):
     every = idle | contenders.latent_space(twin.case, net, 0, shelf, shelf[:3], 2)
     every |= contenders.full_state(twin.case, shelf, 2)
     every |= contenders.through_encoders(twin.case, net, 0, *encoders(twin.case, net, obs))
-    assert {"LD-EnSF", "Latent-EnSF"} < every.keys()
+    assert {"LD-EnSF", "LD-ETKF", "Latent-EnSF"} < every.keys()
     for name, method in every.items():
         assert len(method.settings) == (1 if name in idle else 6)
         for setting in method.settings:
@@ -171,3 +171,13 @@ def test_benchmarks_are_those_of_the_preset():
         assert len(benchmarks.library(case, P)) == (P.flow_library if system == "flow" else P.basin_library)
     with pytest.raises(ValueError, match="expected one of flow"):
         benchmarks.case("ocean", P)
+
+
+def test_what_diverged_is_the_worst_of_all_and_means_say_so():
+    rows = [{"system": "flow", "truth": t, "seed": 0, "method": "a", "error": 0.1, "ratio": 1.0, "reason": why}
+            for t, why in enumerate(("", "not finite"))]  # fmt: skip
+    table = contest.marked(pd.DataFrame([*rows, rows[0] | {"method": "b", "reason": None}]))
+    assert contest.by_seed(table, "flow", "a", "error").tolist() == [torch.inf]
+    assert contest.by_seed(table, "flow", "a", "ratio").tolist() == [0.5]
+    assert contest.by_seed(table, "flow", "b", "error").tolist() == [0.1]
+    assert contest.by_seed(table, "planet", "a", "error").size == 0

@@ -222,7 +222,7 @@ def test_many_rows_find_their_own_minima():
 def root(C, least):
     left, right = factors(C, least)
     inverse = torch.linalg.inv(C.double())
-    close = {"rtol": 1e-2, "atol": 1e-6 if C.dtype == torch.double else 1e-4}
+    close = {"rtol": 1e-8, "atol": 1e-12} if C.dtype == torch.double else {"rtol": 1e-2, "atol": 1e-4}
     torch.testing.assert_close((right @ right.mT).double(), inverse, **close)
     return left @ right.mT
 
@@ -264,3 +264,24 @@ def test_a_model_that_breaks_down_on_the_way_to_a_minimum_shortens_the_step():
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-8, rtol=0)
     with pytest.raises(NotFiniteError, match="too far"):
         minimize.lbfgs(cost, start + 1)
+
+
+def test_moments_are_the_same_however_many_ensembles_they_are_taken_of(monkeypatch):
+    def course():
+        ahead = lambda X, a, b: 1.1 * X + 0.1  # noqa: E731
+        return drivers.cycle(
+            E, range(6), lambda i: None, forecast=ahead, observe=lambda X, o: X, analyze=None, rng=G, keep=True
+        )
+
+    once = course()
+    monkeypatch.setattr(drivers, "MANY", 2 * E.numel())
+    several = course()
+    for name in ("mean", "spread", "forecast_mean", "forecast_spread", "ensembles"):
+        torch.testing.assert_close(getattr(several, name), getattr(once, name), rtol=0, atol=0)
+    torch.testing.assert_close(once.mean, once.ensembles.mean(-2))
+
+
+def test_a_small_etkf_has_a_derivative():
+    X = torch.randn(5, 3, generator=G, dtype=torch.double, requires_grad=True)
+    obs = look([0.1, 0.2, 0.3])  # as many as leave no eigenvalue twice
+    assert torch.autograd.gradcheck(lambda X: etkf.etkf(X, X, obs, G), X)

@@ -129,13 +129,14 @@ def test_inputs_key_changes_with_a_cell_and_with_an_imported_file(tmp_path, monk
 def test_inputs_key_holds_the_values_of_the_presets_that_are_named(tmp_path, monkeypatch):
     package, notebooks = tmp_path / "latentkit", tmp_path / "notebooks"
     (package / "presets").mkdir(parents=True), notebooks.mkdir()
-    (package / "presets" / "__init__.py").write_text("X = 1\n")
+    (package / "presets" / "__init__.py").write_text("from latentkit.presets import other\n")
+    (package / "presets" / "other.py").write_text("X = 1\n")
     monkeypatch.setenv("LATENTKIT_ROOT", str(tmp_path))
     monkeypatch.setattr(provenance, "PACKAGE", package)
     source = ["from latentkit.presets import preset\n", 'P = preset("start", SIZE)']
     (notebooks / "01_a.ipynb").write_text(json.dumps({"cells": [{"cell_type": "code", "source": source}]}))
     first = provenance.inputs_key("01_a", "quick")
-    (package / "presets" / "__init__.py").write_text("X = 2  # of another paper\n")
+    (package / "presets" / "other.py").write_text("X = 2  # of another paper\n")
     assert provenance.inputs_key("01_a", "quick") == first
     changed = [dataclasses.replace(p, steps=p.steps + 1) for p in presets.PRESETS["start"]]
     monkeypatch.setitem(presets.PRESETS, "start", tuple(changed))

@@ -9,7 +9,8 @@ differs between two points is what is varied. The parts, by the names of what is
     members     of the ensemble
     sensors     along each side
     interval    outputs from one observed to the next
-    noise       of observations, in deviations of each channel
+    noise       of observations, in deviations of each channel, which the method is told
+    untold      likewise, and the method is told the usual one: "identical hyperparameter weights"
 
 The first and the second are two readings of the paper's *smoothing time horizon*: the first is how a system is cycled,
 but even with windows of one instant all observations come to be used; the second is what one window says. The second
@@ -32,7 +33,7 @@ from latentkit.assimilation.observations import Network, Observations
 from latentkit.assimilation.twins import Twin
 from latentkit.testbeds.cases import Case
 
-PARTS = ("length", "end", "members", "sensors", "interval", "noise")
+PARTS = ("length", "end", "members", "sensors", "interval", "noise", "untold")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ def trials(part: str, twin: Twin, P, measure: Callable[[Network, float], Observa
     if part == "noise":
         return [Trial(noise, base, measure(network, noise), whole) for noise in P.tried_noises]
     obs = measure(network, P.noise)
+    if part == "untold":
+        seen = [(noise, measure(network, noise)._replace(std=obs.std)) for noise in P.tried_noises]
+        return [Trial(noise, base, here, whole) for noise, here in seen]
     if part == "length":
         return [Trial(n, base, obs, cut(case, n)) for n in P.tried_lengths]
     if part == "end":
@@ -141,9 +145,11 @@ def tabled(table, part: str, method: str, what: str = "error", power: int = 1):
     """Return means over truths, a row a seed, a column a value of what is varied, in order.
 
     table: pandas.DataFrame with part, value, method, truth, seed and numbers; power: of which the mean is taken, 2 for
-    a root mean square. Nothing is returned for a method that lacks a seed or a value that it has elsewhere.
+    a root mean square. Nothing is returned for a method that lacks a truth, a seed or a value that it has elsewhere, or
+    a number.
     """
     mine = table[(table["part"] == part) & (table["method"] == method)]
     mine = mine.assign(mean=mine[what] ** power)
-    found = mine.pivot_table(index="seed", columns="value", values="mean", dropna=False) ** (1 / power)
-    return found if found.notna().all(axis=None) else found.iloc[:0]
+    found = mine.pivot_table(index=["seed", "truth"], columns="value", values="mean", dropna=False)
+    whole = found.notna().all(axis=None) and len(found) == mine["seed"].nunique() * mine["truth"].nunique()
+    return (found if whole else found.iloc[:0]).groupby("seed").mean() ** (1 / power)

@@ -1,10 +1,10 @@
 r"""The methods of LEVDA's comparison, each with as many settings that are tried on truths of their own.
 
 LEVDA, section 4.1. Full state: EnSF, LETKF, 4DEnVar and 4DVar through the testbed. Latents: 4DVar, the ensemble
-transform Kalman filter and four variants of LEVDA through a surrogate, LD-EnSF and Latent-EnSF through encoders of
-observations (`encoded`). And what needs no assimilation, or no model. A setting is a dictionary; six are tried for each
-method, on a truth that is not scored, and the best in the mean error is kept: the paper's are not public. (Of 4DVar on
-the planet two are tried, since each takes three minutes.)
+transform Kalman filter and four variants of LEVDA through a surrogate, LD-EnSF (and LD-ETKF) and Latent-EnSF through
+encoders of observations (`encoded`). And what needs no assimilation, or no model. A setting is a dictionary; six are
+tried for each method, on a truth that is not scored, and the best in the mean error is kept: the paper's are not
+public. (Of 4DVar on the planet two are tried, since each takes three minutes.)
 
 Lengths are shares of the domain's side, on the sphere of the way from pole to pole. The background covariance of both
 4DVars is that of the library at the window's start, times the square of `spread`: an ensemble is not needed, and one
@@ -137,7 +137,8 @@ def through_encoders(
     """Return the filters that see through an encoder of observations, for those encoders that are at hand.
 
     *LD-ETKF* (ours) is LD-EnSF with an ensemble transform in place of the score: what the encoder knows, in a filter
-    that weighs it by the members' spread.
+    that weighs it by the members' spread. It takes what the encoder says at each time for one more observation, though
+    errors of encoders hardly change from time to time: its mean may be good, its spread is too small.
     """
     latent = Latent(net, model)
 

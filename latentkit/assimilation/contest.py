@@ -148,9 +148,12 @@ def summary(
 
 
 def marked(table):
-    """Return rows of `summary` with the worst scores where an assimilation diverged: no mean over runs hides it."""
+    """Return rows of `summary` with the worst scores where an assimilation diverged: no mean over runs hides it.
+
+    They are infinite; the ratio is 0.
+    """
     gone = table["reason"].notna() & (table["reason"] != "")
-    worst = {"error": math.inf, "ends": math.inf, "energy": math.inf, "crps": math.inf, "ratio": 0.0}
+    worst = dict.fromkeys(("error", "ends", "energy", "crps", "parameters", "misfit"), math.inf) | {"ratio": 0.0}
     return table.assign(**{what: table[what].mask(gone, value) for what, value in worst.items() if what in table})
 
 

@@ -2,7 +2,8 @@ r"""The two drivers: a filter forecasts to the next observations and analyzes, a
 
 Both see the world through callables, so that a method is a row of arguments: where the ensemble lives, and what maps it
 to the next time and to what is observed. An ensemble is a tensor (..., m, k); leading axes are independent runs, such
-as seeds, that go side by side. Parameters to be estimated are further columns of it, which the forecast hands on.
+as seeds, that go side by side. Parameters to be estimated are further columns of it, which the forecast hands on. No
+callable may write into an ensemble that it is given: moments are taken of several together, later.
 """
 
 from collections.abc import Callable, Sequence

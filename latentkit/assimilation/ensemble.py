@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from latentkit.assimilation.observations import Observations, first_of, usable
 from latentkit.finite import NotFiniteError, finite
 
-MANY = 16  # members from which on products are faster than decompositions
+MANY = 16  # rows from which on products are faster than decompositions
 
 
 def standardized(
@@ -66,7 +66,7 @@ def factors(
         if root is not None:
             return eye.expand_as(C), root
     values, vectors = torch.linalg.eigh(C)
-    return vectors, vectors * values.clamp_min_(least).rsqrt_().unsqueeze(-2)
+    return vectors, vectors * values.clamp_min(least).rsqrt().unsqueeze(-2)
 
 
 def _iterated(C: Tensor, least: float, eye: Tensor) -> Tensor | None:
@@ -97,8 +97,9 @@ def free(m: int, like: Tensor) -> Tensor:
 
 @functools.cache
 def _free(m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    ones, eye = torch.ones(m, 1, dtype=dtype), torch.eye(m, dtype=dtype)
-    return torch.linalg.qr(torch.cat([ones, eye[:, 1:]], 1))[0][:, 1:].to(device)
+    with torch.inference_mode(False):  # it is kept, and may be asked for a derivative later
+        ones, eye = torch.ones(m, 1, dtype=dtype), torch.eye(m, dtype=dtype)
+        return torch.linalg.qr(torch.cat([ones, eye[:, 1:]], 1))[0][:, 1:].to(device)
 
 
 def turned(

@@ -89,25 +89,17 @@ def obtain(
     killed goes on; it is removed once the training is done.
 
     Weights of one's own are those in the folder that the environment variable LATENTKIT_WEIGHTS names, where it does:
-    new ones are written to it, and found there the next time. The room for shipped weights is limited.
+    new ones are written to it, each identity to a file of its own, and found there the next time. The room for shipped
+    weights is limited.
     """
-    from latentkit.sources import archive
-
-    why, folder = "shipped weights not wanted", os.environ.get("LATENTKIT_WEIGHTS")
-    own = Path(folder) / f"{name}.safetensors" if folder else None
-    if not retrain:
-        why, shelves = "none are shipped", [("shipped weights", archive.weights)]
-        for whose, file in shelves if own is None else [*shelves, ("weights of one's own", lambda name: own)]:
-            try:
-                history = load(model, file(name), identity)
-            except FileNotFoundError:
-                continue
-            except MismatchError as error:
-                why = f"{whose} differ in {', '.join(error.where)}"
-            else:
-                print(f"{name}: {whose}, trained in {history.seconds:.0f} s")
-                return history
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    folder, why = os.environ.get("LATENTKIT_WEIGHTS"), "shipped weights not wanted"
+    own = Path(folder) / own_name(name, key) if folder else None
+    if not retrain:
+        found, why = _found(name, own, model, identity)
+        if found is not None:
+            print(f"{name}: {why}, trained in {found.seconds:.0f} s")
+            return found
     checkpoint = provenance.project_root() / "runs" / "checkpoints" / f"{name}-{key}.pt"
     history = fit(model, checkpoint)
     checkpoint.unlink(missing_ok=True)
@@ -119,6 +111,32 @@ def obtain(
     if own is not None:
         save(model, own, identity, history, half=half)
     return history
+
+
+def own_name(name: str, key: str) -> str:
+    """Return the file's name of weights of one's own."""
+    return f"{name}-{key}.safetensors"
+
+
+def shipped_name(own: str) -> str:
+    """Return the name under which weights of one's own are shipped."""
+    return own.removesuffix(".safetensors").rpartition("-")[0] + ".safetensors"
+
+
+def _found(name: str, own: Path | None, model: nn.Module, identity: dict) -> tuple[History | None, str]:
+    """Load shipped weights or one's own; return their history and whose they are, or None and why there are none."""
+    from latentkit.sources import archive
+
+    why = "none are shipped"
+    try:
+        return load(model, archive.weights(name), identity), "shipped weights"
+    except FileNotFoundError:
+        pass
+    except MismatchError as error:
+        why = f"the shipped ones differ in {', '.join(error.where)}"
+    if own is not None and own.is_file():
+        return load(model, own, identity), "weights of one's own"
+    return None, why
 
 
 def differences(found: dict, wanted: dict, path: str = "") -> dict[str, str]:

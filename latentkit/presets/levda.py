@@ -69,7 +69,7 @@ class LEVDA:
     tried_intervals: tuple[int, ...]  # assumed; outputs from one observed to the next
     tried_noises: tuple[float, ...]  # 5, 10 and 20 %
     tried_ends: tuple[int, ...]  # ours: outputs up to which all is known
-    envar_sensors: tuple[int, ...]  # assumed: two strides, one of them table 1's
+    envar_sensors: tuple[int, ...]  # assumed; along each side: table 1's, denser and sparser
     envar_radii: tuple[float, ...]  # ours, and none: one radius; shares of the side
 
 
