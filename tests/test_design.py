@@ -15,8 +15,8 @@ PRIOR = torch.tensor([1.0, 0.5], dtype=torch.double)
 
 
 def told(std=0.3):
-    slopes = design.sensitivity(lambda u: u @ H.mT, torch.randn(4, 2, generator=G, dtype=torch.double), 0.1)
-    return design.information(slopes.unflatten(-1, (6, 2)), std)
+    draws = torch.randn(4, 2, generator=G, dtype=torch.double)
+    return design.expected(lambda u: u @ H.unflatten(0, (6, 2)).transpose(0, 1).flatten(0, 1).mT, draws, 0.1, 6, std)
 
 
 def test_slopes_of_a_linear_map_are_its_matrix():

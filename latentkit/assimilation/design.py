@@ -43,6 +43,22 @@ def information(
     return g @ g.mT
 
 
+def expected(
+    see: Callable[[Tensor], Tensor],
+    parameters: Tensor,  # (n, q)
+    step: Tensor | float,
+    sensors: int,
+    std: float,
+) -> Tensor:  # (n, s, q, q)
+    """Return what each of so many sensors tells about each of several parameters.
+
+    see: parameters (n, q) to what all sensors show at one time, then at the next, ... (n, t s), as
+    `observations.everywhere` orders them.
+    """
+    slopes = sensitivity(see, parameters, step)
+    return information(slopes.unflatten(-1, (-1, sensors)).mT, std)
+
+
 def left(
     told: Tensor,  # (n, ..., q, q): sums of information
     prior: Tensor,  # (q): standard deviations
