@@ -43,7 +43,7 @@ smoothing = partial(ablations.smoothing, rng=None, variant="transformed", iterat
 @pytest.mark.parametrize("part", ablations.PARTS)
 def test_one_point_of_each_ablation_is_the_same_experiment(made, part):
     twin, latent = made
-    usual = {"length": 6, "end": 6, "members": 7, "sensors": 4, "interval": 1, "noise": 0.1}
+    usual = {"length": 6, "end": 6, "members": 7, "sensors": 4, "interval": 1, "noise": 0.1, "untold": 0.1}
     base = next(trial for trial in points(twin, part) if trial.value == usual[part])
     members = 7 if part == "members" else P.members
     obs = twin.observed(benchmarks.network(CASE, P), 0.1, STREAM("noise"))
