@@ -24,12 +24,12 @@ def build(
     """Compute the archive again with the climate model (extra gcm), and compare its first days."""
     if (days is None) == (years is None):
         raise BadRequest("give the length as --days or as --years, one of the two")
-    from latentkit.sources import climate_model
+    from latentkit.sources import climate_check, climate_model
 
     out = out or catalog.root() / "runs" / "archive"
     try:
         climate_model.build(out, members, days=days, years=years, progress=True, processes=processes)
-        print(climate_model.compare(out))
+        print(climate_check.compare(out))
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         print(f"latentkit: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -89,6 +89,7 @@ HOUSE = {
     "sources.files": (1, {"numpy", "xarray", "cfgrib"}),
     "sources.climate_build": (1, {"numpy", "tqdm"}),
     "sources.climate_files": (1, {"numpy", "xarray"}),
+    "sources.climate_check": (1, {"numpy", "xarray"}),
     "sources.climate_model": (1, {"numpy", "xarray", "jax", "jcm"}),
     "scores": (1, {"numpy", "xarray", "scipy", "scoringrules"}),
     "spectra": (1, {"numpy", "xarray"}),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from latentkit.sources import archive, climate_build, climate_files, climate_model
+from latentkit.sources import archive, climate_build, climate_check, climate_files, climate_model
 
 FIELDS = ("tas", "psl", "pr", "rlut", "rsds")
 
@@ -239,7 +239,7 @@ def rebuilt(tmp_path):
         with xr.open_dataset(archive.folder() / "check_days.nc") as stored:
             days = stored.load()
         change(days).to_netcdf(tmp_path / "out" / "check_days.nc")
-        return climate_model.compare(tmp_path / "out")
+        return climate_check.compare(tmp_path / "out")
 
     return compare
 
@@ -262,10 +262,10 @@ def test_the_same_days_are_the_same_numbers(rebuilt):
 
 def test_the_numbers_of_a_comparison():
     a, b = np.array([[[3.0, 1], [0, 0]]]), np.array([[[1.0, 1], [0, 2]]])  # less their means 2 0 -1 -1 and 0 0 -1 1
-    found = climate_model._numbers(a, b, np.full((2, 2), 0.25))
+    found = climate_check._numbers(a, b, np.full((2, 2), 0.25))
     assert found["largest"] == 2 and found["rms"] == 2**0.5 and found["mean"] == 0
     assert found["correlation"] == 0 and abs(found["std"] - (3**0.5 - 1)) < 1e-12
-    found = climate_model._numbers(a, b, np.array([[0.5, 0.5], [0.0, 0.0]]))
+    found = climate_check._numbers(a, b, np.array([[0.5, 0.5], [0.0, 0.0]]))
     assert found["rms"] == 2**0.5 and found["mean"] == 1 and found["std"] == np.inf  # b has no spread there
 
 
@@ -301,7 +301,7 @@ def test_the_comparison_reads_as_a_table(rebuilt):
 
 def test_what_cannot_be_compared_is_said(tmp_path, rebuilt):
     with pytest.raises(FileNotFoundError, match="build the days first"):
-        climate_model.compare(tmp_path / "nothing")
+        climate_check.compare(tmp_path / "nothing")
     with pytest.raises(ValueError, match="no member or no day in common"):
         rebuilt(lambda days: days.assign_coords(member=[5, 6]))
     with pytest.raises(ValueError, match="on another grid"):
@@ -311,5 +311,5 @@ def test_what_cannot_be_compared_is_said(tmp_path, rebuilt):
 def test_the_model_gives_the_archive_again(tmp_path):
     pytest.importorskip("jcm", reason="the climate model is not installed (extra gcm)")
     climate_model.build(tmp_path / "out", 1, days=10)
-    report = climate_model.compare(tmp_path / "out")
+    report = climate_check.compare(tmp_path / "out")
     assert report.verdict in ("same numbers", "same runs"), str(report)
