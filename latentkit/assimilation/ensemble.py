@@ -27,9 +27,7 @@ def standardized(
 
     Raises ValueError for one member, and what `fitting` raises.
     """
-    if Y.shape[-2] < 2:
-        raise ValueError("an ensemble of one member has no covariance; take two or more, or a method with one given")
-    value, std = fitting(Y, obs)
+    value, std = fitting(Y, obs, least=2)
     mean = Y.mean(-2)
     return (Y - mean.unsqueeze(-2)) / std, (value - mean) / std
 
@@ -37,12 +35,15 @@ def standardized(
 def fitting(
     Y: Tensor,  # (..., m, o)
     obs: Observations,
+    least: int = 1,
 ) -> tuple[Tensor, Tensor]:  # (..., o), (o)
     """Return values and errors of observations, in the type of what is predicted of them.
 
-    Raises ValueError for a prediction of another shape and observations that are not `usable`, NotFiniteError for a
-    prediction that is not finite, with the row and its time.
+    Raises ValueError for fewer members than `least`, a prediction of another shape and observations that are not
+    `usable`, NotFiniteError for a prediction that is not finite, with the row and its time.
     """
+    if Y.shape[-2] < least:
+        raise ValueError("an ensemble of one member has no covariance; take two or more, or a method with one given")
     usable(obs)
     if Y.shape[-1] != obs.value.shape[-1] or (obs.value.ndim > 1 and Y.shape[:-2] != obs.value.shape[:-1]):
         raise ValueError(
@@ -93,6 +94,17 @@ def _iterated(C: Tensor, least: float, eye: Tensor) -> Tensor | None:
 def free(m: int, like: Tensor) -> Tensor:
     """Return an orthonormal basis (m, m - 1) of what sums to 0 over members, in the type and place of a tensor."""
     return _free(m, like.dtype, like.device)
+
+
+def aside(m: int, like: Tensor) -> Tensor:
+    """Return `free` with the mean over members in a column (m, m) behind it."""
+    return _aside(m, like.dtype, like.device)
+
+
+@functools.cache
+def _aside(m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.cat([_free(m, dtype, device), torch.full((m, 1), 1 / m, dtype=dtype, device=device)], 1)
 
 
 @functools.cache

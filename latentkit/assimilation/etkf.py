@@ -13,7 +13,10 @@ less, C has one eigenvalue less, and
 
     mean' = mean + w F (F^T X),   F^T X' = (F^T W F) F^T X,   E = mean' + F (F^T X')                          (4)
 
-is the same, in which a random rotation is a random orthogonal matrix on F^T X'.
+is the same, in which a random rotation is a random orthogonal matrix on F^T X'. Since F takes no notice of what all
+members have in common, anomalies need not be taken from the mean: F^T S is F^T of the departures from the observations,
+and F^T X that of the departures from one member. With a last column 1/m beside F, one product also has the mean, and
+these departures, small numbers, keep the digits that a field's mean would cost.
 
 The local filter does this for every variable of the state with the observations near it, each column of S and entry of
 d times the root of its taper: the precision of an observation falls with its distance. It is solved once for variables
@@ -21,12 +24,13 @@ at the same place, such as the channels of a field at a point; all places, and a
 stack.
 """
 
+import functools
 from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.ensemble import factors, free, positive, standardized, turned
+from latentkit.assimilation.ensemble import aside, factors, fitting, free, positive, turned
 from latentkit.assimilation.observations import Observations
 from latentkit.localization import RADII, taper
 
@@ -35,22 +39,35 @@ END = 0.88  # of its reach: beyond, a taper is below 1e-3 and counts for nothing
 
 def transform(
     X: Tensor,  # (..., n, m - 1) variables, and their anomalies in the basis F
-    P: Tensor,  # (..., o, m): S^T in the basis F, and d beside it
+    P: Tensor,  # (..., o, m): S^T in the basis F, and -d beside it
 ) -> Tensor:  # (..., n, m)
-    """Return the step of each variable's mean, and its new anomalies in the basis F: equation 4."""
+    """Return each variable's new anomalies in the basis F, and the step of its mean beside them: equation 4."""
     q = P.shape[-1] - 1
-    products = P.mT @ P  # S S^T and S d at once
-    C, w = products[..., :q, :q], products[..., q:, :q]
-    C.diagonal(dim1=-2, dim2=-1).add_(q)  # (1)
-    left, right = factors(C, q)
-    left, right = torch.cat([w @ right, q**0.5 * left], -2).to(X), right.to(X)  # (2) is left right^T
-    return X @ right @ left.mT if X.shape[-2] < q else X @ (right @ left.mT)
+    products = P.mT @ P + _prior(q, P)  # S S^T and -S d at once
+    C, w = products[..., :q, :q], products[..., q:, :q]  # (1)
+    left, right = (part.to(X) for part in factors(C, q))  # (2) is sqrt(m - 1) left right^T
+    turn, step = left.mT, (w.to(X) @ right).mT
+    if X.shape[-2] < q:
+        own = X @ right
+        return torch.cat([q**0.5 * (own @ turn), -(own @ step)], -1)
+    return X @ (right @ torch.cat([q**0.5 * turn, -step], -1))
+
+
+def _prior(q: int, like: Tensor) -> Tensor:
+    """Return what equation 1 adds to the products of a column's entries: the identity times m - 1, and nothing."""
+    return _prior_of(q, like.dtype, like.device)
+
+
+@functools.cache
+def _prior_of(q: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.diag(torch.tensor([q] * q + [0], dtype=dtype, device=device))
 
 
 def _standardized(Y: Tensor, obs: Observations) -> Tensor:  # (..., o, m)
     """Return P of `transform` for all observations."""
-    S, d = standardized(Y, obs)
-    return torch.cat([S.mT @ free(S.shape[-2], S), d.unsqueeze(-1)], -1)
+    value, std = fitting(Y, obs, least=2)
+    return ((Y - value.unsqueeze(-2)) / std).mT @ aside(Y.shape[-2], Y)
 
 
 def etkf(
@@ -64,26 +81,28 @@ def etkf(
 ) -> Tensor:  # (..., m, k)
     """Analyze an ensemble with all observations: equation 3, then inflation and rotation."""
     positive(inflation)
-    mean, X = _parted(E)
-    return _joined(mean, transform(X, _standardized(Y, obs)), rng, inflation, rotate)
+    P, (first, X) = _standardized(Y, obs), _parted(E)
+    return _joined(first, X, transform(X[..., :-1], P), rng, inflation, rotate)
 
 
-def _parted(E: Tensor) -> tuple[Tensor, Tensor]:  # (..., k, 1), (..., k, m - 1)
-    """Return the mean of an ensemble and its anomalies in the basis F, variables first."""
-    mean = E.mean(-2, keepdim=True)
-    return mean.mT, (E - mean).mT @ free(E.shape[-2], E)
+def _parted(E: Tensor) -> tuple[Tensor, Tensor]:  # (..., 1, k), (..., k, m)
+    """Return one member, and beside it anomalies in the basis F and the mean, variables first."""
+    first = E[..., :1, :]
+    return first, (E - first).mT @ aside(E.shape[-2], E)
 
 
 def _joined(
-    mean: Tensor,  # (..., k, 1)
-    made: Tensor,  # (..., k, m): the step of the mean, and anomalies in the basis F
+    first: Tensor,  # (..., 1, k)
+    X: Tensor,  # (..., k, m) as `_parted` returns them
+    made: Tensor,  # (..., k, m): anomalies in the basis F, and the step of the mean
     rng: Generator,
     inflation: float | Tensor,
     rotate: bool,
 ) -> Tensor:
     """Return the ensemble (..., m, k), inflated and rotated."""
-    mean, X = (mean + made[..., :1]).mT, inflation * made[..., 1:].mT
-    return mean + free(made.shape[-1], X) @ (turned(X, rng) if rotate else X)
+    m = made.shape[-1]
+    mean, X = first + (X[..., m - 1 :] + made[..., m - 1 :]).mT, inflation * made[..., : m - 1].mT
+    return mean + free(m, X) @ (turned(X, rng) if rotate else X)
 
 
 def _picked(A: Tensor, rows: Tensor) -> Tensor:  # (..., k, m), (r, n) -> (..., r, n, m)
@@ -167,8 +186,9 @@ class Local:
                 f"and {Y.shape[-1]}. Give a row, or a place, for each column of the ensemble, parameters too; networks "
                 "that change need a function"
             )
-        P, (mean, X) = _standardized(Y, obs), _parted(E)
-        made = None if self.whole else torch.cat([torch.zeros_like(mean), X], -1)
+        P, (first, parts) = _standardized(Y, obs), _parted(E)
+        X = parts[..., :-1]
+        made = None if self.whole else torch.cat([X, torch.zeros_like(X[..., :1])], -1)
         for rows, near, root in self.groups:
             seen, own = _picked(P, near) * root.to(P), X.unsqueeze(-2) if self.whole else _picked(X, rows)
             # One leading axis: products of stacks with more cost twice as much in handling.
@@ -177,4 +197,4 @@ class Local:
                 made = new.squeeze(-2)
             else:
                 made[..., rows, :] = new
-        return _joined(mean, made, rng, self.inflated.to(E), self.rotate)
+        return _joined(first, parts, made, rng, self.inflated.to(E), self.rotate)
