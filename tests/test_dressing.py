@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from latentkit.assimilation.dressing import Errors, whitened
+from latentkit.assimilation.dressing import NEAR, Errors, corrections, estimated, leftovers, whitened
 from latentkit.assimilation.latent import Latent
 from latentkit.assimilation.levda import levda
 from latentkit.assimilation.observations import Observations, everywhere
@@ -37,7 +37,7 @@ def errors():
     model = surrogates.Surrogate(CASE, latent=3, count=8, dynamics=(8,), decoder=(16,), seeds=[0])
     model.learn_modes(CASE.trajectories(surrogates.library_parameters(CASE, 10)), 8)
     p = surrogates.library_parameters(CASE, 5, "validation")
-    return Errors(Latent(model), p), CASE.trajectories(p), model.trajectory(p)
+    return Errors.of(Latent(model), p), CASE.trajectories(p), model.trajectory(p)
 
 
 def test_errors_are_truth_less_surrogate_where_one_looks(errors):
@@ -61,4 +61,53 @@ def test_every_run_dresses_as_many_members(errors):
     for i in (0, 3):
         torch.testing.assert_close(draw(i).mean(1)[0], (exact - said)[i].mean(0), rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="two or more"):
-        Errors(Latent(surrogates.Surrogate(CASE, 3, 8, (8,), (16,), [0])), CASE.draw(1, G.manual_seed(0)))
+        Errors.of(Latent(surrogates.Surrogate(CASE, 3, 8, (8,), (16,), [0])), CASE.draw(1, G.manual_seed(0)))
+
+
+def test_state_and_error_are_drawn_from_the_posterior_of_both():
+    m, k, o, n, p = 30, 4, 25, 7, 3
+    E, H, obs = draw(1, m, k) @ draw(k, k), draw(o, k), observed(o)
+    off = torch.cat([draw(n, o) @ draw(o, o) / 3, draw(n, p)], 1)  # at observations, and elsewhere
+    seen, there = off[:, :o], off[:, o:]
+    predict = lambda E: E @ H.mT  # noqa: E731
+    made = levda(E, *whitened(predict, obs, seen), G, variant="transformed", iterations=200, tolerance=1e-14)[0]
+    gap = obs.value - predict(made)
+    means = corrections(seen, obs.std, gap) @ there
+    each = n**0.5 * torch.eye(n, dtype=torch.double)  # draws whose mean square is that of all
+    spread = (corrections(seen, obs.std, gap[:1].expand(n, -1), each) @ there) - means[:1]
+    # The posterior of (z, d) by the Kalman gain of their joint covariance.
+    P = torch.block_diag(torch.cov(E[0].mT), torch.cov(off.mT))
+    look = torch.cat([H, torch.eye(o, dtype=torch.double), torch.zeros(o, p, dtype=torch.double)], 1)
+    gain = P @ look.mT @ torch.linalg.inv(look @ P @ look.mT + torch.diag(obs.std.square()))
+    prior = torch.cat([E[0].mean(0), off.mean(0)])
+    mean, cov = prior + gain @ (obs.value[0] - look @ prior), P - gain @ look @ P
+    torch.testing.assert_close(means.mean(0), mean[-p:], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(torch.cov(means.mT) + spread.mT @ spread / n, cov[-p:, -p:], atol=1e-6, rtol=1e-6)
+    both = torch.cov(torch.cat([made, means], 1).mT)
+    torch.testing.assert_close(both[:k, k:], cov[:k, -p:], atol=1e-6, rtol=1e-6)
+
+
+def test_what_other_runs_cannot_hold_is_left():
+    obs = observed(40)._replace(std=torch.full((40,), 1e-4, dtype=torch.double))
+    held = draw(9, 2) @ draw(2, 40)  # two patterns, and nine runs of them
+    left = leftovers(held, obs, G)
+    assert float((left @ held).norm() / held.norm()) < 1e-3
+    alone = torch.cat([held, 5 * draw(1, 40)])  # one that is like no other
+    norms = (leftovers(alone, obs, G) @ alone).norm(dim=1) / alone.norm(dim=1)
+    assert norms[-1] > 0.9 and norms[:-1].max() < 0.2
+
+
+def test_draws_scatter_around_the_best_estimate():
+    obs, seen = observed(25), draw(7, 25)
+    predicted = draw(1, 1, 25).expand(1, 12, 25)
+    weights = estimated(seen, obs, predicted, draw(1, 12, 7), G)
+    torch.testing.assert_close(
+        weights.mean(1), corrections(seen, obs.std, obs.value - predicted[:, 0]), atol=1e-6, rtol=0
+    )
+
+
+def test_runs_near_a_member_and_their_fields(errors):
+    found, exact, said = errors
+    assert set(found.near(found.parameters[:1].expand(1, 50, 2), G).flatten().tolist()) <= set(range(min(NEAR, 5)))
+    weights = torch.eye(5)[None]
+    torch.testing.assert_close(found.combined(weights)(2)[0], (exact - said)[2])

@@ -23,7 +23,7 @@ from torch import Tensor
 from latentkit import localization
 from latentkit.assimilation import encoded, fourdvar, twins
 from latentkit.assimilation.contest import Outcome, State, filtered, outcome, smoothed, windows
-from latentkit.assimilation.dressing import Errors, whitened
+from latentkit.assimilation.dressing import Errors, corrections, estimated, leftovers, whitened
 from latentkit.assimilation.ensf import SCORES, EnSF
 from latentkit.assimilation.envar import envar
 from latentkit.assimilation.etkf import Local, etkf
@@ -39,11 +39,12 @@ FEW = 20  # runs of the library, where a mean or a deviation is asked for
 RANK = 60  # of the library's covariance, at most
 
 COLORS = {
-    "no assimilation": "tab:red", "nearest of the library": "tab:olive", "surrogate, true parameters": "tab:green",
+    "no assimilation": "tab:red", "nearest of the library": "tab:olive", "combined runs": "darkkhaki",
+    "surrogate, true parameters": "tab:green",
     "EnSF": "tab:brown", "LETKF": "tab:orange", "4DEnVar": "k", "4DVar": "0.5", "LD-EnSF": "tab:pink",
     "LD-ETKF": "lightpink", "Latent-EnSF": "tab:cyan", "latent ETKF": "y", "latent 4DVar": "0.75",
     "LEVDA, published": "tab:purple", "LEVDA, randomized": "plum", "LEVDA, transformed": "royalblue",
-    "LEVDA, dressed": "navy",
+    "LEVDA, dressed": "navy", "LEVDA, corrected": "teal",
 }  # fmt: skip
 
 
@@ -93,26 +94,47 @@ def full_state(case: Case, library: Tensor, iterations: int) -> dict[str, Conten
 def latent_space(
     case: Case, net, model: int, library: Tensor, validation: Tensor, iterations: int
 ) -> dict[str, Contender]:
-    """Return the methods that run a surrogate; validation (n, q): runs to dress with; iterations: of L-BFGS.
+    """Return the methods that run a surrogate; validation (n, q): runs with its errors; iterations: of L-BFGS.
 
-    *LEVDA, dressed* is its transformed variant that knows the errors of its surrogate (`dressing`).
+    *LEVDA, dressed* is its transformed variant that knows the errors of its surrogate, *LEVDA, corrected* one that also
+    estimates the error at hand (`dressing`). *Combined runs* are what is left of it without a surrogate: that
+    combination of the same runs which suits the observations.
     """
     latent = Latent(net, model)
-    roots, errors = _roots(latent, library[: 2 * RANK]), functools.cache(lambda: Errors(latent, validation))
+    roots, errors = _roots(latent, library[: 2 * RANK]), functools.cache(lambda: Errors.of(latent, validation))
 
     def variational(twin, obs, rng, *, variant, count, before=1.0):
-        dressed = variant == "dressed"
-        off = errors() if dressed else None
+        def solve(E, predict, here, rng):
+            return levda(E, predict, here, rng, variant=variant, iterations=iterations, before=before)
+
+        return smoothed(latent, latent.start(twin.background), windows(case, count), obs, solve, rng)
+
+    def erring(twin, obs, rng, *, correct, before):
+        """Run the transformed variant in one window: errors correlate beyond any border."""
+        off, drawn = errors(), []
 
         def solve(E, predict, here, rng):
-            if dressed:
-                predict, here = whitened(predict, here, off.seen(here))
-            how = "transformed" if dressed else variant
-            return levda(E, predict, here, rng, variant=how, iterations=iterations, before=before)
+            seen = off.seen(here)
+            if correct:
+                rows = leftovers(seen, here, rng)
+                here = here._replace(std=(here.std.square() + (rows @ seen).square().mean(0)).sqrt())
+            known = whitened(predict, here, seen)
+            made = levda(E, *known, rng, variant="transformed", iterations=iterations, before=before)
+            if correct:
+                left = rows[off.near(latent.parameters(made), rng)]
+                drawn.append(off.combined(estimated(seen, here, predict(made), left, rng)))
+            return made
 
-        found = smoothed(latent, latent.start(twin.background), windows(case, count), obs, solve, rng)
-        error = off.drawn(twin.background.shape[1], rng) if dressed else None
-        return replace(found, error=error)
+        found = smoothed(latent, latent.start(twin.background), windows(case, 1), obs, solve, rng)
+        return replace(found, error=drawn[0] if correct else off.drawn(twin.background.shape[1], rng))
+
+    def combined(twin, obs, rng):
+        exact = errors().off + net.trajectory(validation, model)
+        runs = Errors(case, validation, exact)
+        with spent() as cost:
+            weights = corrections(runs.seen(obs), obs.std, obs.value.unsqueeze(-2))  # (R, 1, n)
+        fields = runs.combined(weights)
+        return Outcome([fields(i) for i in range(len(exact))], lambda E: E, twin.parameters[:, None, :0], cost)
 
     def transformed(twin, obs, rng, **setting):
         return filtered(latent, latent.start(twin.background), obs, partial(etkf, **setting), rng)
@@ -121,13 +143,15 @@ def latent_space(
         return _strong(latent, roots, twin, obs, rng, iterations=iterations, **setting)
 
     six = [{"count": n, "before": b} for n in (1, 2, 5) for b in (1.0, 1.1)]
-    alone = [{"count": 1, "before": b} for b in (0.7, 0.85, 1.0, 1.1, 1.3, 1.6)]  # errors correlate beyond windows
+    alone = [{"before": b} for b in (0.7, 0.85, 1.0, 1.1, 1.3, 1.6)]
     grown = [{"inflation": i} for i in (1.0, 1.01, 1.02, 1.05, 1.1, 1.2)]
     return {
+        "combined runs": Contender(combined),
         "latent ETKF": Contender(transformed, tuple(grown)),
         "latent 4DVar": Contender(strong, _of_strong()),
         **{f"LEVDA, {v}": Contender(partial(variational, variant=v), tuple(six)) for v in VARIANTS},
-        "LEVDA, dressed": Contender(partial(variational, variant="dressed"), tuple(alone)),
+        "LEVDA, dressed": Contender(partial(erring, correct=False), tuple(alone)),
+        "LEVDA, corrected": Contender(partial(erring, correct=True), tuple(alone)),
     }
 
 

@@ -14,10 +14,20 @@ is *dressed* with one of them (M. S. Roulston and L. A. Smith 2003, Combining dy
 
     x_i = surrogate(z_i) + d_r(i)                                                                                  (3)
 
-drawn as if the observations had told nothing of d: an approximation.
+drawn as if the observations had told nothing of d: an approximation. *Corrected* members do without it. In the model of
+equation 1 the error is d = mean d + sum_r a_r (d_r - mean d) / sqrt(n - 1) with a ~ N(0, I), and given z it is known
+from what z_i leaves of the observations, g_i = (y - predicted(z_i) - mean d) / std:
+
+    a_i ~ N(P V g_i, P),   P = (I + V V^T)^-1,   V by std                                                          (4)
+
+so that (z_i, a_i) are drawn from the posterior of both, exact where all is linear and Gaussian. This is 4DVar with an
+error of the model (LEVDA, equation 7 and its last paragraph), fixed patterns of it that are known beforehand. What no
+combination of n patterns can hold is estimated by leaving out each run in turn: observations of it, corrected by the
+other n - 1, leave l_r. Its mean square joins R's diagonal, as if independent, and a member gets one of the l_r.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -25,23 +35,32 @@ from torch import Generator, Tensor
 from latentkit.assimilation.interpolation import around
 from latentkit.assimilation.latent import Latent
 from latentkit.assimilation.observations import Observations
+from latentkit.testbeds.cases import Case
+
+NEAR = 10  # runs of which one says what a correction leaves of a member
 
 
+@dataclass(frozen=True)
 class Errors:
-    """Hold what a surrogate's model is off at the outputs of its case, on runs that it does not know.
+    """Hold what a model is off at the outputs of a case, on runs that it does not know.
 
-    parameters (n, q): of the runs, in their own units, such as `surrogates.library_parameters(case, 20, "validation")`.
-    off (t, n, c, y, x): truth less surrogate, in the testbed's units.
-
-    Raises ValueError for fewer than two runs.
+    parameters (n, q): of the runs, in their own units; off (t, n, c, y, x): truth less model, in the testbed's units.
     """
 
-    def __init__(self, latent: Latent, parameters: Tensor):
+    case: Case
+    parameters: Tensor
+    off: Tensor
+
+    @classmethod
+    def of(cls, latent: Latent, parameters: Tensor) -> "Errors":
+        """Return those of a surrogate; parameters: such as `library_parameters(case, 20, "validation")`.
+
+        Raises ValueError for fewer than two runs.
+        """
         if len(parameters) < 2:
             raise ValueError(f"{len(parameters)} run of validation; two or more have a covariance")
-        self.case = latent.case
-        exact = self.case.trajectories(parameters)
-        self.off = exact - latent.surrogate.trajectory(parameters, latent.model)
+        exact = latent.case.trajectories(parameters)
+        return cls(latent.case, parameters, exact - latent.surrogate.trajectory(parameters, latent.model))
 
     def seen(self, obs: Observations) -> Tensor:  # (n, o)
         """Return the errors where and when one observes: between outputs by a line."""
@@ -63,6 +82,69 @@ class Errors:
         n = self.off.shape[1]
         order = torch.cat([torch.randperm(n, generator=rng) for _ in range(-(-members // n))])[:members]
         return lambda output: self.off[output, order][None]
+
+    def near(self, parameters: Tensor, rng: Generator) -> Tensor:  # (..., m, q) -> (..., m)
+        """Return a run for each member, any of the `NEAR` next to it in parameters: there errors are alike."""
+        off = torch.cdist(self.case.scaled(parameters), self.case.scaled(self.parameters).to(parameters))
+        next = off.topk(min(NEAR, off.shape[-1]), largest=False).indices
+        return next.gather(-1, torch.randint(next.shape[-1], (*next.shape[:-1], 1), generator=rng)).squeeze(-1)
+
+    def combined(self, weights: Tensor) -> Callable[[int], Tensor]:  # weights (..., n)
+        """Return a function from an output to combinations of the runs' errors (..., c, y, x)."""
+        return lambda output: torch.tensordot(weights.to(self.off), self.off[output], 1)
+
+
+def leftovers(
+    seen: Tensor,  # (n, o)
+    obs: Observations,
+    rng: Generator,
+) -> Tensor:  # (n, n)
+    """Return what a correction by the other runs leaves of each run: row r has the weights of all runs in l_r.
+
+    seen: what the model is off at the observations, on each run, of which one sees just that, with new noise.
+    """
+    n, std, rows = len(seen), obs.std.to(seen), torch.eye(len(seen)).to(seen)
+    noisy = seen + std * torch.randn(seen.shape, generator=rng, dtype=seen.dtype).to(seen.device)
+    for r in range(n):
+        others = torch.arange(n, device=seen.device) != r
+        rows[r, others] = -corrections(seen[others], std, noisy[r])
+    return rows
+
+
+def estimated(
+    seen: Tensor,  # (n, o)
+    obs: Observations,
+    predicted: Tensor,  # (..., m, o)
+    left: Tensor,  # (..., m, n)
+    rng: Generator,
+) -> Tensor:  # (..., m, n)
+    """Return the weights of runs in the error of each member: a draw of equation 4, and what a correction leaves.
+
+    Draws are centered over the members, so that their mean is the best estimate.
+    """
+    noise = torch.randn(*predicted.shape[:-1], len(seen), generator=rng).to(predicted)
+    gap = obs.value.to(predicted).unsqueeze(-2) - predicted
+    return corrections(seen, obs.std, gap, noise - noise.mean(-2, keepdim=True)) + left - left.mean(-2, keepdim=True)
+
+
+def corrections(
+    off: Tensor,  # (n, o)
+    std: Tensor,  # (o)
+    gap: Tensor,  # (..., o)
+    noise: Tensor | None = None,  # (..., n)
+) -> Tensor:  # (..., n)
+    """Return the weights of runs in an error: equation 4, its mean, or a draw if standard normal noise is given.
+
+    off: what the model is off at the observations, on each run; gap: what members leave of the observations.
+    """
+    n, mean = len(off), off.mean(0)
+    V = (off - mean) / (n - 1) ** 0.5 / std.to(off)
+    square, left = torch.linalg.eigh((V @ V.mT).double())
+    shrunk = (1 + square.clamp_min(0)).reciprocal()
+    a = ((gap - mean) / std.to(off) @ V.mT).double() @ (left * shrunk) @ left.mT
+    if noise is not None:
+        a = a + noise.double() @ (left * shrunk.sqrt()) @ left.mT
+    return (1 / n + (a - a.mean(-1, keepdim=True)) / (n - 1) ** 0.5).to(gap)
 
 
 def whitened(
