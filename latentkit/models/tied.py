@@ -148,5 +148,5 @@ def trained(
         fit(model)
         return model
     who = weights.identity(preset, [run.seed], run.data[0], only=(*MEMBER, *depends), **more)
-    weights.obtain(model, name, who, fit, retrain=retrain or preset.size != "teaching", half=True)
+    weights.obtain(model, name, who, fit, retrain=retrain or preset.size != "teaching", bits=16)
     return model
