@@ -74,6 +74,13 @@ def test_half_precision_is_the_same_for_a_trained_model_and_a_loaded_one(tmp_pat
     for a, b in zip(trained.parameters(), loaded.parameters(), strict=True):
         assert a.dtype == b.dtype == torch.float32 and torch.equal(a, b)
     weights.save(trained, tmp_path / "whole.safetensors", who(), history())
+    state = trained.state_dict()
+    for file, kind in (("no_such_weights", torch.float16), ("whole", torch.float32)):
+        with safe_open(next(tmp_path.glob(f"{file}*")), "pt") as content:
+            found = {k: content.get_tensor(k) for k in content.keys() if not k.startswith("history/")}
+        assert found.keys() == {f"model/{name}" for name in state}
+        assert all(torch.equal(tensor, state[k.removeprefix("model/")].to(kind)) for k, tensor in found.items())
+        assert {tensor.dtype for tensor in found.values()} == {kind}
     sizes = [next(tmp_path.glob(f"{name}*")).stat().st_size for name in ("no_such_weights", "whole")]
     assert sizes[0] < sizes[1]
 
