@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from latentkit import provenance, tables
+from latentkit import merging, provenance, tables
 from latentkit.atomic import replacing
 from latentkit.catalog import BadRequest, Notebook
 from latentkit.grid import Point, cell, named
@@ -16,10 +16,20 @@ class Table:
     """Keep the results of a sweep: a json a run in its own folder, and the table made from them.
 
     path: the table, .csv or .parquet (which needs pyarrow); folder: takes a folder for each run; names: of the tables
-    to gather from rows that the runs kept (`tables.keep`); then all runs are of one size.
+    to gather from rows that the runs kept (`tables.keep`); then all runs are of one size; merge: gather into the rows
+    that are stored (`merging`), not in their place.
     """
 
-    def __init__(self, notebook: Notebook, points: list[Point], path: Path, folder: Path, names: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        notebook: Notebook,
+        points: list[Point],
+        path: Path,
+        folder: Path,
+        names: tuple[str, ...] = (),
+        *,
+        merge: bool = False,
+    ):
         if path.suffix not in (".csv", ".parquet"):
             raise BadRequest(f"the results table is {path.name!r}; expected a name that ends in .csv or .parquet")
         if path.suffix == ".parquet":
@@ -27,7 +37,9 @@ class Table:
                 import pyarrow  # noqa: F401
             except ImportError as error:
                 raise BadRequest("a .parquet table needs pyarrow: pip install pyarrow, or write .csv") from error
-        self.notebook, self.points, self.path, self.folder, self.names = notebook, points, path, folder, names
+        if merge and not names:
+            raise BadRequest("--merge adds to a table that --table names, and none is named; add --table NAME")
+        self.notebook, self.points, self.path, self.folder, self.merge = notebook, points, path, folder, merge
         sizes = list(dict.fromkeys(str(self._full(point).get("SIZE")) for point in points))
         if names and len(sizes) > 1:
             raise BadRequest(f"--table takes runs of one size, and these are {', '.join(sizes)}; sweep each by itself")
@@ -71,12 +83,13 @@ class Table:
         frame = pd.DataFrame(rows, columns=[c for c in columns if c not in last] + list(last))
         with replacing(self.path) as part:
             frame.to_csv(part, index=False) if self.path.suffix == ".csv" else frame.to_parquet(part, index=False)
-        self._describe(self.path)
+        self._describe(self.path, notebook=self.notebook.name)
 
     def gather(self, name: str) -> str:
         """Write the rows of the finished runs into figures/<size>/NAME.csv in grid order; return a line on it.
 
-        Raises BadRequest where a run kept no such rows, or where presets or data differ though the grid does not.
+        Raises BadRequest where a run kept no such rows, or where presets or data differ though the grid does not, and
+        as `merging.merged` does.
         """
         import pandas as pd
 
@@ -93,12 +106,15 @@ class Table:
             except (OSError, ValueError) as error:
                 told = f"the run {named(point)} kept no rows called {name!r}; `tables.keep` in the notebook does"
                 raise BadRequest(told) from error
-        shared = self._shared(name, about)
+        making = {"notebook": self.notebook.name, "table": name, **self._shared(name, about)}
         path = provenance.project_root() / "figures" / self.size / f"{name}.csv"
         frame = pd.concat(frames, ignore_index=True)
+        if self.merge:
+            keys, varied = merging.shared_keys(name, about), about[0]["preset"].keys() - making["preset"].keys()
+            frame, making = merging.merged(path, frame.fillna(""), keys, making, varied)
         _write(path, frame.to_csv(index=False, lineterminator="\n").encode())
         missing = [_portable(point.label) for point in self.points if point not in done]
-        self._describe(path, table=name, **shared, runs=len(done), missing=missing)
+        self._describe(path, **making, runs=len(done), missing=missing)
         return f"table {name}: {told}; {len(frame)} rows in {os.path.relpath(path)}"
 
     def _shared(self, name: str, about: list[dict]) -> dict:
@@ -123,7 +139,6 @@ class Table:
     def _describe(self, path: Path, **more) -> None:
         """Write beside a table the json that says how it was made."""
         about = {
-            "notebook": self.notebook.name,
             **more,
             "grid": [_portable(point.label) for point in self.points],
             "inputs": sorted({point.inputs for point in self.points if point.inputs}),

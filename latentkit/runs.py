@@ -165,13 +165,15 @@ def sweep(
     table: Annotated[
         list[str] | None, typer.Option("--table", metavar="NAME", help="gather rows the runs keep; repeatable")
     ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="keep what these tables hold of other runs")] = False,
     retries: Annotated[int, typer.Option("--retries", help="more tries for a run that fails")] = 0,
     timeout: Timeout = None,
 ) -> None:
     """Run one notebook at every point of a grid, on Dask; finished runs are not run again.
 
     Names are parameters of the notebook (SEED, SIZE, ...) or fields of its preset (latent_dim, ...). With --table the
-    rows that each finished run kept under a name (`latentkit.tables.keep`) become figures/<size>/NAME.csv.
+    rows that each finished run kept under a name (`latentkit.tables.keep`) become figures/<size>/NAME.csv; with --merge
+    they are added to it, in place of rows with the same keys.
     """
     nb = catalog.find(notebook)
     from latentkit import grid as grids
@@ -181,7 +183,7 @@ def sweep(
     pairs = [("SIZE", size)] if size else []
     points = grids.plan(nb, _split(grid, "--grid"), pairs + _split(fixed or [], "--set"))
     path = out or runs_folder() / f"{nb.name}-{grids.grid_key(points)}.csv"
-    made = results.Table(nb, points, path, runs_folder(), tuple(table or ()))
+    made = results.Table(nb, points, path, runs_folder(), tuple(table or ()), merge=merge)
     try:
         failed = sweeps.sweep(nb, points, made, workers=workers, scheduler=scheduler, retries=retries, timeout=timeout)
         print(f"results: {shown(made.path)}")

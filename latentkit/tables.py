@@ -1,9 +1,11 @@
 """Tidy tables of many runs: a run keeps its rows, a sweep gathers those of all, a notebook holds its own against them.
 
 A table is one csv beside the figures, `figures/<size>/NAME.csv`, and a json that says how it was made; `latentkit sweep
-NOTEBOOK ... --table NAME` makes both from the rows that each run of the grid kept under that name.
+NOTEBOOK ... --table NAME` makes both from the rows that each run of the grid kept under that name. With --merge these
+are added to what is stored (`merging`), and the json has "earlier", a list of what it said of former makings.
 """
 
+import collections
 import dataclasses
 import hashlib
 import io
@@ -29,13 +31,15 @@ def check_name(name: str) -> str:
     return name
 
 
-def keep(run: Run, frame, name: str) -> None:
+def keep(run: Run, frame, name: str, keys: list[str] | None = None) -> None:
     """Write a run's own rows of the table `name` into the folder of its figures, for `latentkit sweep --table`.
 
     frame: a pandas.DataFrame, a row a result, with the parameters that the row is for (SEED, ...) in columns of their
-    own; its index is left out. Numbers are written such that they read back exactly equal.
+    own; its index is left out. Numbers are written such that they read back exactly equal. keys: the columns that
+    identify a row in the table of all runs, which --merge needs.
 
-    Raises ValueError for no rows, two columns of one name, and what is neither text nor a number nor missing.
+    Raises ValueError for no rows, two columns of one name, what is neither text nor a number nor missing, and keys that
+    are no columns or do not tell these rows apart.
     """
     about, content = rows_files(run.folder, check_name(name))[::-1]
     if not len(frame) or not len(frame.columns):
@@ -49,7 +53,10 @@ def keep(run: Run, frame, name: str) -> None:
     if odd:
         told = ", ".join(f"{type(value).__name__} in {column}" for column, value in odd.items())
         raise ValueError(f"table {name} holds {told}; expected numbers and text: convert them first")
+    if keys is not None:
+        _check_keys(name, frame, keys := list(keys))
     depends = {"preset": dataclasses.asdict(run.preset), "data": run.data, "overrides": run.overrides, "seed": run.seed}
+    depends |= {"keys": keys}
     texts = {content: frame.to_csv(index=False, lineterminator="\n"), about: json.dumps(depends, indent=1) + "\n"}
     for path, text in texts.items():
         with replacing(path) as part:
@@ -73,8 +80,9 @@ def gathered(run: Run, name: str, keys: list[str]):
         print(f"no {path.name} with a json beside it at size {run.preset.size}; {made}")
         return None
     table = _read(content)
-    why = _unfit(run, content, about, [key for key in keys if key not in table])
-    print(f"{path.name} not used: {why}" if why else f"{len(table)} rows of {about['runs']} runs from {path.name}")
+    preset = json.loads(json.dumps(dataclasses.asdict(run.preset)))
+    why = unfit(content, about, preset, run.data, [key for key in keys if key not in table])
+    print(f"{path.name} not used: {why}" if why else f"{len(table)} rows of {_runs(about)} runs from {path.name}")
     return None if why else table
 
 
@@ -95,7 +103,7 @@ def compare(stored, own, keys: list[str]) -> tuple[dict[str, float], int]:
         missing = [column for column in [*keys, *own] if column not in frame]
         if missing:
             raise ValueError(f"the {title} table has no column {', '.join(missing)}; it has {', '.join(frame)}")
-        both.append({tuple(_key(row[key]) for key in keys): row for row in frame.to_dict("records")})
+        both.append({tuple(plain_key(row[key]) for key in keys): row for row in frame.to_dict("records")})
         if len(both[-1]) < len(frame):
             raise ValueError(f"the {title} table has several rows of one {', '.join(keys)}; name more columns as keys")
     theirs, ours = both
@@ -104,29 +112,56 @@ def compare(stored, own, keys: list[str]) -> tuple[dict[str, float], int]:
     return {c: _apart([(theirs[k][c], ours[k][c]) for k in common]) for c in values if common}, len(common)
 
 
-def _unfit(run: Run, content: bytes, about: dict, missing: list[str]) -> str | None:
-    """Return why a stored table is none of the run's, or None where it is."""
+def unfit(content: bytes, about: dict, preset: dict, data: list[dict], missing: list[str]) -> str | None:
+    """Return why a stored table does not go with a preset and data, or None where it does.
+
+    content, about: the table and its json; missing: columns that are asked for and that it does not have.
+    """
     from latentkit.models.weights import differences
 
     if hashlib.sha256(content).hexdigest() != about["sha256"]:
         return "it is not the one that its json describes; sweep again"
     if missing:
         return f"it has no column {', '.join(missing)}"
-    names = {name for label in about["grid"] for name in (*label, *label.get("OVERRIDES", ()))}
-    preset = json.loads(json.dumps(dataclasses.asdict(run.preset)))
+    labels = [label for making in _makings(about) for label in making["grid"]]
+    names = {name for label in labels for name in (*label, *label.get("OVERRIDES", ()))}
     free = names - about["preset"].keys()  # what the runs of the grid differ in
     found = differences(about["preset"], {k: v for k, v in preset.items() if k not in free})
     if found:
         return "made with another preset: " + "; ".join(f"{field} is {told}" for field, told in found.items())
-    if about["data"] is not None and data_sums(about["data"]) != data_sums(run.data):
-        named = [", ".join(str(entry.get("name")) for entry in data) or "none" for data in (about["data"], run.data)]
+    if about["data"] is not None and data_sums(about["data"]) != data_sums(data):
+        named = [", ".join(str(entry.get("name")) for entry in one) or "none" for one in (about["data"], data)]
         return f"made from other data: {named[0]} there and {named[1]} here"
     return None
+
+
+def _makings(about: dict) -> list[dict]:
+    """Return what a table's json says of each time that rows were added to it, the newest last."""
+    return [*about.get("earlier", []), about]
+
+
+def _runs(about: dict) -> int:
+    """Return of how many runs a table has rows: one that was made again counts once."""
+    runs = collections.Counter()
+    for making in _makings(about):
+        grid, missing = ([json.dumps(label, sort_keys=True) for label in making[part]] for part in ("grid", "missing"))
+        runs |= collections.Counter(grid) - collections.Counter(missing)
+    return runs.total()
 
 
 def data_sums(data: list[dict]) -> list:
     """Return the checksums of the data of a run, which tell whether two runs used the same."""
     return [entry.get("sha256") for entry in data]
+
+
+def _check_keys(name: str, frame, keys: list[str]) -> None:
+    """Raise ValueError for keys that are no columns of a frame, or do not tell its rows apart."""
+    strange = [key for key in keys if key not in frame]
+    if strange or not keys:
+        told = f"no column {', '.join(strange)}" if keys else "an empty list"
+        raise ValueError(f"table {name}: keys name {told}; expected one or more of {', '.join(frame)}")
+    if len({tuple(map(plain_key, row)) for row in frame[keys].itertuples(index=False)}) < len(frame):
+        raise ValueError(f"table {name} has several rows of one {', '.join(keys)}; name more columns as keys")
 
 
 def _read(content: bytes):
@@ -143,7 +178,7 @@ def _plain(value):
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
 
 
-def _key(value):
+def plain_key(value):
     """Return what two equal keys have in common, however their columns were read: 1, 1.0 and "1" are one."""
     try:
         return "" if value != value else float(value)
@@ -153,7 +188,7 @@ def _key(value):
 
 def _apart(pairs: list[tuple]) -> float:
     """Return the largest difference of some pairs (stored, own) over the largest stored number among them."""
-    pairs = [(_key(a), _key(b)) for a, b in pairs]
+    pairs = [(plain_key(a), plain_key(b)) for a, b in pairs]
     apart = [(a, b) for a, b in pairs if a != b]
     size = [abs(a) for a, _ in pairs if not isinstance(a, str) and math.isfinite(a)]
     if any(isinstance(v, str) or math.isinf(v) for pair in apart for v in pair):

@@ -104,6 +104,7 @@ HOUSE = {
     "progress": (2, set()),
     "execute": (2, {"papermill", "nbclient", "nbformat", "nbstripout", "jupyter_client"}),
     "grid": (2, set()),
+    "merging": (2, {"pandas"}),
     "results": (2, {"pandas", "pyarrow"}),
     "sweep": (2, {"distributed"}),
     "archive_command": (2, {"typer"}),

@@ -153,6 +153,8 @@ def test_bad_grids_are_refused_before_anything_runs(project, names, told):
 def test_bad_tables_and_clusters_are_refused_at_the_start(project):
     rc, _, err = answer(project, "sweep", "0", "--grid", "SEED=0", "--out", "table.xlsx")
     assert rc == 2 and "expected a name that ends in .csv or .parquet" in err
+    rc, _, err = answer(project, "sweep", "0", "--grid", "SEED=0", "--merge")
+    assert rc == 2 and "--merge adds to a table that --table names, and none is named" in err
     rc, _, err = answer(project, "sweep", "0", "--grid", "SEED=0", "--scheduler", "nonsense://x")
     assert rc == 2 and "no Dask scheduler answers at 'nonsense://x'" in err
     try:

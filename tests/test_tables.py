@@ -71,17 +71,20 @@ def test_rows_read_back_exactly(run):
 
 
 @pytest.mark.parametrize(
-    "frame, name, words",
+    "frame, name, keys, words",
     [
-        (pd.DataFrame({"a": []}), "tab", "no rows"),
-        (pd.DataFrame([[1, 2]], columns=["1", 1]), "tab", "more than one column 1"),
-        (pd.DataFrame({"a": [[1, 2]]}), "tab", "holds list in a"),
-        (pd.DataFrame({"a": [1]}), "../tab", "letters, digits"),
+        (pd.DataFrame({"a": []}), "tab", None, "no rows"),
+        (pd.DataFrame([[1, 2]], columns=["1", 1]), "tab", None, "more than one column 1"),
+        (pd.DataFrame({"a": [[1, 2]]}), "tab", None, "holds list in a"),
+        (pd.DataFrame({"a": [1]}), "../tab", None, "letters, digits"),
+        (pd.DataFrame({"a": [1], "b": 2}), "tab", ["b", "c"], "keys name no column c; expected one or more of a, b"),
+        (pd.DataFrame({"a": [1]}), "tab", [], "keys name an empty list"),
+        (pd.DataFrame({"a": [1, 1], "b": [1, 2]}), "tab", ["a"], "several rows of one a; name more columns as keys"),
     ],
 )
-def test_rows_that_make_no_table_are_refused(run, frame, name, words):
+def test_rows_that_make_no_table_are_refused(run, frame, name, keys, words):
     with pytest.raises(ValueError, match=words):
-        tables.keep(run, frame, name)
+        tables.keep(run, frame, name, keys)
     assert not run.folder.exists()
 
 
@@ -162,6 +165,38 @@ def test_what_is_finished_is_gathered(keeper):
     rc, out, _ = answer(keeper, "sweep", "0", "--grid", "SEED=1", "--set", "FAIL=1", "--table", "tiny_tab01")
     assert rc == 1 and "table tiny_tab01: 0 of 1 runs finished; nothing to gather" in out
     assert len(pd.read_csv(table)) == 4, "what was there stays"
+
+
+def test_a_sweep_is_merged_into_what_is_stored(keeper, capsys):
+    path = keeper / "figures" / "teaching" / "tiny_tab01.csv"
+    base = ("sweep", "0", "--table", "tiny_tab01")
+    rc, _, err = answer(keeper, *base, "--grid", "SEED=1,0")
+    assert rc == 0, err
+    before = path.read_text()
+    rc, _, err = answer(keeper, *base, "--grid", "SEED=2,1", "--merge")
+    assert rc == 2 and "--merge needs keys, and the runs kept none; name the columns that identify a row in" in err
+    assert path.read_text() == before
+    code = KEEP.replace('own, "tiny_tab01")', 'own.assign(more=SEED), "tiny_tab01", ["seed", "latent_dim", "k"])', 1)
+    write_notebook(keeper, NAME, "tiny_fig01", (code.replace("SEED + 0.1", "SEED + 0.2"),))
+    rc, out, err = answer(keeper, *base, "--grid", "SEED=2,1", "--grid", "latent_dim=2,3", "--merge")
+    assert rc == 0 and "4 of 4 runs finished; 10 rows in" in out, err
+    lines, old = path.read_text().splitlines(), before.splitlines()
+    assert lines[0] == old[0] + ",more" and lines[3:5] == [f"{line}," for line in old[3:]], "to the digit"
+    found = [line.split(",") for line in lines[1:]]
+    order = [(1, 2), (0, 2), (2, 2), (2, 3), (1, 3)]
+    assert [(int(s), int(d)) for s, d, *_ in found] == [pair for pair in order for _ in range(2)]
+    assert [float(row[3]) for row in found if row[0] != "0"] == [
+        (s + 0.2) / (k + 3) for s, _ in order if s for k in (0, 1)
+    ]
+    about = json.loads(path.with_name("tiny_tab01.csv.json").read_text())
+    (earlier,) = about["earlier"]
+    assert earlier["grid"] == [{"SEED": 1}, {"SEED": 0}] and earlier["runs"] == 2 and about["runs"] == 4
+    assert set(earlier) == {"grid", "inputs", "commit", "dirty", "created", "runs", "missing"}
+    assert "latent_dim" not in about["preset"] and about["preset"]["size"] == "teaching"
+    for fields, fits in (({}, True), ({"latent_dim": 3}, True), ({"batch": 64}, False)):
+        run = Run(NAME, preset("start", "teaching", **fields), 0, overrides=fields)
+        assert (tables.gathered(run, "tiny_tab01", ["seed", "latent_dim"]) is not None) == fits
+    assert "10 rows of 6 runs from tiny_tab01.csv" in capsys.readouterr().out
 
 
 def test_a_killed_worker_costs_no_row_and_ctrl_c_gathers_the_rest(keeper):

@@ -95,5 +95,5 @@ def obtain(
             model.net, data, steps=steps, seeds=seeds, learning_rate=learning_rate, clip=1.0, checkpoint=checkpoint
         )
 
-    history = weights.obtain(model, name, identity, train, retrain=retrain, half=True)
+    history = weights.obtain(model, name, identity, train, retrain=retrain, bits=16)
     return model.requires_grad_(False), history

@@ -142,7 +142,7 @@ def obtain(
             learning_rate=learning_rate, rng=model.rng, checkpoint=checkpoint,
         )  # fmt: skip
 
-    history = weights.obtain(model, name, identity, fit, retrain=retrain, half=True)
+    history = weights.obtain(model, name, identity, fit, retrain=retrain, bits=16)
     return model.requires_grad_(False), history
 
 

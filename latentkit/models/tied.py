@@ -130,6 +130,8 @@ def trained(
     alike: models i and i + alike start from the same weights and see batches in the same order; reference: groups whose
     first realization makes the fixed points; name: of shipped weights, None to train in any case; retrain: likewise;
     depends, more: fields of the preset and other facts that the weights depend on besides those of every such training.
+    With a name, what is trained is rounded to 8 bits: errors and place ratios of notebooks 12 and 13 change by less
+    than one percent of the largest.
     """
     places = [i % (alike or len(members)) for i in range(len(members))]
     # The place is part of the name: as a copy it would make models of one seed equal to others of the next.
@@ -148,5 +150,5 @@ def trained(
         fit(model)
         return model
     who = weights.identity(preset, [run.seed], run.data[0], only=(*MEMBER, *depends), **more)
-    weights.obtain(model, name, who, fit, retrain=retrain or preset.size != "teaching", half=True)
+    weights.obtain(model, name, who, fit, retrain=retrain or preset.size != "teaching", bits=8)
     return model

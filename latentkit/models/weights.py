@@ -1,8 +1,18 @@
-"""Trained weights as safetensors, each tied to the preset, seeds and data it was made with.
+r"""Trained weights as safetensors, each tied to the preset, seeds and data it was made with.
 
 A file's metadata carries its identity; loading it under another one is an error that lists the differences, never a
 silent load. `obtain` is what a notebook calls: shipped weights where they fit, training where they do not, and a
 printed line that says which.
+
+Numbers are stored in 32, 16 or 8 bits. In 16, every tensor of real numbers is in half precision. In 8, so are buffers
+and small parameters, and a parameter (..., r, c) of at least 16 rows r is held as whole numbers q (int8), with a scale
+s (half precision) for each of its columns:
+
+    s = half(max(max_r |w| / 127, 2^-17))                                                                          (1)
+    q = the whole number nearest to w / s, from -127 to 127;   w is read back as q s                               (2)
+
+so that |q s - w| <= s / 2. From 2^-17 on, half precision holds a scale to one part in 256: the largest |w| of a column
+is then always 127 s (below, all columns have one scale), and what was rounded once is rounded to itself.
 """
 
 import dataclasses
@@ -13,11 +23,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from latentkit import provenance
 from latentkit.atomic import replacing
 from latentkit.models.train import History
+
+ROWS = 16  # the fewest over which a scale and a byte for each number are much less than two bytes for each
+LEAST_SCALE = 2.0**-17
 
 
 class MismatchError(ValueError):
@@ -40,12 +53,14 @@ def identity(preset, seeds, data: dict, *, only: Sequence[str] = (), **more) -> 
     return json.loads(json.dumps({"preset": fields, "seeds": list(seeds), "data": keep, **more}))
 
 
-def save(model: nn.Module, path: Path, identity: dict, history: History, *, half: bool = False) -> None:
-    """Write a model's parameters, in half precision if half, and its training's history, with its identity."""
+def save(model: nn.Module, path: Path, identity: dict, history: History, *, bits: int = 32) -> None:
+    """Write a model's parameters in 32, 16 or 8 bits, and its training's history, with its identity.
+
+    Raises ValueError for other bits, and where a number is too large for half precision.
+    """
     from safetensors.torch import save_file
 
-    state = {k: v.half() if half and v.is_floating_point() else v for k, v in model.state_dict().items()}
-    tensors = {f"model/{k}": v.detach().cpu().contiguous() for k, v in state.items()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in _stored(model, bits).items()}
     tensors |= {f"history/{k}": torch.from_numpy(v) for k, v in history.values.items()}
     about = {"identity": json.dumps(identity), "every": str(history.every), "seconds": f"{history.seconds:.1f}"}
     with replacing(path) as part:
@@ -65,7 +80,7 @@ def load(model: nn.Module, path: Path, identity: dict) -> History:
         if found:
             raise MismatchError(path.name, found)
         tensors = {k: file.get_tensor(k) for k in file.keys()}
-    model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
+    model.load_state_dict(_read_back(tensors))
     model.eval()
     values = {k.removeprefix("history/"): v.numpy() for k, v in tensors.items() if k.startswith("history/")}
     return History(values, int(metadata["every"]), float(metadata["seconds"]))
@@ -78,12 +93,13 @@ def obtain(
     fit: Callable[[nn.Module, Path], History],
     *,
     retrain: bool = False,
+    bits: int = 32,
     half: bool = False,
 ) -> History:
     """Load the weights `name`, shipped or one's own, where they have exactly this identity, else fit; print which.
 
-    half: round trained parameters to half precision, in which they are shipped: half the bytes, and the same numbers
-    from a model that was loaded as from one just trained.
+    bits: round trained parameters to 16 or 8 bits, in which they are shipped: fewer bytes, and the same numbers from a
+    model that was loaded as from one just trained.
 
     fit: called with the model and a checkpoint file that belongs to this identity alone, so that a training that was
     killed goes on; it is removed once the training is done.
@@ -91,7 +107,11 @@ def obtain(
     Weights of one's own are those in the folder that the environment variable LATENTKIT_WEIGHTS names, where it does:
     new ones are written to it, each identity to a file of its own, and found there the next time. The room for shipped
     weights is limited.
+
+    Raises ValueError for other bits, and where a trained number is too large for half precision.
     """
+    bits = 16 if half else bits  # as notebooks 11 and 15 ask for it; to go with the next time that they are stored
+    _check_bits(bits)  # before a training
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder, why = os.environ.get("LATENTKIT_WEIGHTS"), "shipped weights not wanted"
     own = Path(folder) / own_name(name, key) if folder else None
@@ -103,14 +123,22 @@ def obtain(
     checkpoint = provenance.project_root() / "runs" / "checkpoints" / f"{name}-{key}.pt"
     history = fit(model, checkpoint)
     checkpoint.unlink(missing_ok=True)
-    if half:
-        for tensor in [*model.parameters(), *model.buffers()]:
-            if tensor.is_floating_point():
-                tensor.data = tensor.data.half().float()
+    round_to(model, bits)
     print(f"{name}: trained anew ({why})")
     if own is not None:
-        save(model, own, identity, history, half=half)
+        save(model, own, identity, history, bits=bits)
     return history
+
+
+def round_to(model: nn.Module, bits: int) -> None:
+    """Round a model's parameters, in place, to the numbers that `save` writes in so many bits and `load` reads.
+
+    Raises ValueError as `save` does.
+    """
+    rounded = _read_back(_stored(model, bits))
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(rounded[name])
 
 
 def own_name(name: str, key: str) -> str:
@@ -137,6 +165,48 @@ def _found(name: str, own: Path | None, model: nn.Module, identity: dict) -> tup
     if own is not None and own.is_file():
         return load(model, own, identity), "weights of one's own"
     return None, why
+
+
+def _stored(model: nn.Module, bits: int) -> dict[str, Tensor]:
+    """Return the tensors of a file: model/NAME, and in 8 bits scale/NAME for those that have scales."""
+    _check_bits(bits)
+    learned, tensors = {name for name, _ in model.named_parameters()}, {}
+    for name, tensor in model.state_dict().items():
+        if bits == 32 or not tensor.is_floating_point():
+            tensors[f"model/{name}"] = tensor
+        elif bits == 8 and name in learned and tensor.ndim > 1 and tensor.shape[-2] >= ROWS:
+            scale = (tensor.abs().amax(-2, keepdim=True) / 127).clamp_min(LEAST_SCALE)
+            scale = tensors[f"scale/{name}"] = _half(name, scale, tensor)  # (1)
+            tensors[f"model/{name}"] = (tensor / scale.float()).round().clamp(-127, 127).to(torch.int8)  # (2)
+        else:
+            tensors[f"model/{name}"] = _half(name, tensor, tensor)
+    return tensors
+
+
+def _read_back(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of a model, by name, from the tensors of its file."""
+    state = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+    scales = {k.removeprefix("scale/"): v for k, v in tensors.items() if k.startswith("scale/")}
+    return {k: v.float() * scales[k].float() if k in scales else v for k, v in state.items()}  # (2)
+
+
+def _half(name: str, values: Tensor, of: Tensor) -> Tensor:
+    """Return values in half precision; `of` the tensor `name` they are, or are the scales of.
+
+    Raises ValueError where one is beyond what half precision holds, or none at all.
+    """
+    half = values.half()
+    if not half.isfinite().all():
+        raise ValueError(
+            f"{name} reaches {float(of.abs().max()):.3g}; expected finite numbers, and {name} or its scales within "
+            f"{torch.finfo(torch.half).max:g}, the most that half precision holds: keep it in smaller units, or bits=32"
+        )
+    return half
+
+
+def _check_bits(bits: int) -> None:
+    if bits not in (32, 16, 8):
+        raise ValueError(f"weights of {bits} bits are asked for; expected 32, 16 or 8")
 
 
 def differences(found: dict, wanted: dict, path: str = "") -> dict[str, str]:
