@@ -74,6 +74,14 @@ def library(case: Case, P) -> torch.Tensor:  # (n, q)
     return surrogates.library_parameters(case, getattr(P, f"{name}_library"))
 
 
+def validation(case: Case, P) -> torch.Tensor:  # (n, q)
+    """Return the parameters of runs on which errors of surrogates are known: thrice P.validated.
+
+    The first P.validated dress members, for which they do; all of them correct, for which more patterns hold more.
+    """
+    return surrogates.library_parameters(case, 3 * P.validated, "validation")
+
+
 def grid(case: Case, P) -> list[torch.Tensor]:
     """Return the coordinates along each axis at which sensors stand, so many along each side."""
     strides = [len(axis) // P.sensors for axis in case.axes]

@@ -92,9 +92,11 @@ def full_state(case: Case, library: Tensor, iterations: int) -> dict[str, Conten
 
 
 def latent_space(
-    case: Case, net, model: int, library: Tensor, validation: Tensor, iterations: int
+    case: Case, net, model: int, library: Tensor, validation: Tensor, iterations: int, *, few: int = FEW
 ) -> dict[str, Contender]:
-    """Return the methods that run a surrogate; validation (n, q): runs with its errors; iterations: of L-BFGS.
+    """Return the methods that run a surrogate; iterations: of L-BFGS.
+
+    validation (n, q): runs with its errors, from which it is corrected; few: of them, the first, it is dressed with.
 
     *LEVDA, dressed* is its transformed variant that knows the errors of its surrogate, *LEVDA, corrected* one that also
     estimates the error at hand (`dressing`). *Combined runs* are what is left of it without a surrogate: that
@@ -102,6 +104,7 @@ def latent_space(
     """
     latent = Latent(net, model)
     roots, errors = _roots(latent, library[: 2 * RANK]), functools.cache(lambda: Errors.of(latent, validation))
+    dressing = lambda: Errors(case, validation[:few], errors().off[:, :few])  # noqa: E731
 
     def variational(twin, obs, rng, *, variant, count, before=1.0):
         def solve(E, predict, here, rng):
@@ -109,9 +112,8 @@ def latent_space(
 
         return smoothed(latent, latent.start(twin.background), windows(case, count), obs, solve, rng)
 
-    def erring(twin, obs, rng, *, correct, before):
-        """Run the transformed variant in one window: errors correlate beyond any border."""
-        off, drawn = errors(), []
+    def erring(twin, obs, rng, *, correct, count, before=1.0):
+        off, drawn = errors() if correct else dressing(), []
 
         def solve(E, predict, here, rng):
             seen = off.seen(here)
@@ -125,7 +127,7 @@ def latent_space(
                 drawn.append(off.combined(estimated(seen, here, predict(made), left, rng)))
             return made
 
-        found = smoothed(latent, latent.start(twin.background), windows(case, 1), obs, solve, rng)
+        found = smoothed(latent, latent.start(twin.background), windows(case, count), obs, solve, rng)
         return replace(found, error=drawn[0] if correct else off.drawn(twin.background.shape[1], rng))
 
     def combined(twin, obs, rng):
@@ -143,7 +145,7 @@ def latent_space(
         return _strong(latent, roots, twin, obs, rng, iterations=iterations, **setting)
 
     six = [{"count": n, "before": b} for n in (1, 2, 5) for b in (1.0, 1.1)]
-    alone = [{"before": b} for b in (0.7, 0.85, 1.0, 1.1, 1.3, 1.6)]
+    alone = [{"count": 1, "before": b} for b in (0.7, 0.85, 1.0, 1.1, 1.3, 1.6)]  # errors correlate beyond windows
     grown = [{"inflation": i} for i in (1.0, 1.01, 1.02, 1.05, 1.1, 1.2)]
     return {
         "combined runs": Contender(combined),
