@@ -76,12 +76,12 @@ class Surrogate(nn.Module):
         beyond = (u.abs() > 1 + 2 * slack).reshape(-1, u.shape[-1])
         for i in beyond.any(0).nonzero().flatten().tolist():
             name, found = self.case.parameters[i], self.case.unscaled(u).reshape(-1, u.shape[-1])[:, i]
-            warnings.warn(
+            text = (
                 f"{self.case.name}: {name} from {float(found.min()):.4g} to {float(found.max()):.4g} is asked of a "
                 f"surrogate trained from {float(self.case.low[i]):g} to {float(self.case.high[i]):g}; "
-                f"{int(beyond[:, i].sum())} of {len(beyond)} are outside",
-                stacklevel=3,
+                f"{int(beyond[:, i].sum())} of {len(beyond)} are outside"
             )
+            warnings.warn_explicit(text, UserWarning, __name__, 1)  # without a path, which notebooks would store
 
     @torch.no_grad()
     def fields(
