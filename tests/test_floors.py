@@ -54,6 +54,7 @@ HOUSE = {
     "assimilation.benchmarks": (1, {"torch"}),
     "assimilation.contest": (1, {"torch"}),
     "assimilation.dressing": (1, {"torch"}),
+    "assimilation.gridding": (1, {"torch", "scipy"}),
     "assimilation.contenders": (1, {"torch"}),
     "assimilation.ablations": (1, {"torch"}),
     "assimilation.design": (1, {"torch"}),

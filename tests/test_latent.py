@@ -112,6 +112,43 @@ def test_parameters_out_of_range_are_warned_of(surrogate):
         surrogate.trajectory(torch.tensor([[0.0, 0.5]]))
 
 
+def test_an_ensemble_that_an_analysis_took_out_of_range_is_warned_of_once(surrogate):
+    latent = Latent(surrogate)
+    E = latent.start(parameters(1, 4))
+    hair, far, farther = E.clone(), E.clone(), E.clone()
+    hair[0, 1, -1], far[0, 1, -1], farther[0, :2, -2] = 1.09, 1.4, -2.6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        latent.fields(latent.forecast(hair, 0.0, H))
+    with pytest.warns(UserWarning, match=r"y of the source .* to 0.6 is asked .* from 0 to 0.5; 1 of 4 are outside"):
+        latent.forecast(far, 0.0, H)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        latent.fields(latent.forecast(far, 0.0, H))
+    with pytest.warns(UserWarning, match=r"x of the source .* from -0.4 to .*; 2 of 4 are outside"):
+        latent.fields(farther)
+
+
+def test_a_start_out_of_range_is_said_once(surrogate):
+    latent, out = Latent(surrogate), torch.tensor([[0.2, 0.1], [0.3, 0.7]])
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="is asked") as told:
+            latent.fields(latent.start(out))
+        assert len(told) == 1
+
+
+def test_warnings_leave_derivatives_alone(surrogate):
+    latent = Latent(surrogate)
+    E = latent.start(parameters(3))
+    E[0, -1] = 1.5
+    ahead = lambda X: latent.forecast(X, 0.0, 2 * H)  # noqa: E731
+    with pytest.warns(UserWarning, match="is asked"):
+        _, slope = torch.func.jvp(ahead, (E,), (torch.ones_like(E),))
+    rows = E.clone().requires_grad_(True)
+    (back,) = torch.autograd.grad(ahead(rows).sum(), rows)
+    torch.testing.assert_close(slope.sum(), back.sum())
+
+
 def test_weights_come_back_with_modes_of_any_size(surrogate, tmp_path):
     weights.save(surrogate, tmp_path / "s.safetensors", {"a": 1}, History())
     again = surrogates.Surrogate(CASE, **SIZES, seeds=[3, 4])

@@ -19,12 +19,18 @@ from latentkit.assimilation.observations import Network, Observations, alike
 from latentkit.models.surrogates import Surrogate
 
 NEAR = 1e-3  # of an interval between outputs: what a time may be off a multiple of it
+SLACK = 0.05  # of the trained range: what members may scatter beyond it without a word
 
 
 class Latent:
     """Hold how one model of a surrogate stands for the state; `forecast`, `observe` and `predict` are for the drivers.
 
     Times are the testbed's; the first output is at 0. surrogate: a stack, of which `model` is used.
+
+    A surrogate knows parameters of a range. An ensemble that starts outside is warned of each time; one that analyses
+    take there in `forecast` and `fields`: once, and again where it is twice as far. `predict`, which optimizers call
+    many times, is silent: what they find goes through `forecast` next. What lies beyond by less than a twentieth of
+    the range is let pass.
     """
 
     def __init__(self, surrogate: Surrogate, model: int = 0):
@@ -32,6 +38,7 @@ class Latent:
         self.net, self.case = surrogate.net, surrogate.case
         self.k, self.q = self.net.latent, self.net.unknowns
         self._networks: list[tuple[Network | Observations, Callable[[Tensor], Tensor]]] = []
+        self._told = 0.0  # how far beyond the range, of which half is 1, parameters were when it was last said
 
     def start(
         self,
@@ -41,6 +48,7 @@ class Latent:
         """Return the ensemble at a time, by the surrogate's own trajectories of parameters; warns out of range."""
         u = self.case.scaled(parameters)
         self.surrogate.check(u)
+        self._told = max(self._told, float(u.abs().max()) - 1)
         z = torch.cat([u.new_zeros(*u.shape[:-1], self.k), u], -1)
         with torch.no_grad():
             return self.forecast(z, -self.case.interval, time)
@@ -50,11 +58,13 @@ class Latent:
         return self.case.unscaled(E[..., self.k :])
 
     def fields(self, E: Tensor) -> Tensor:  # (..., k + q) -> (..., c, y, x)
-        """Return the fields that an ensemble stands for."""
+        """Return the fields that an ensemble stands for; warns out of range."""
+        self._watch(E[..., self.k :])
         return self.surrogate.fields(E[..., : self.k], self.model)
 
     def forecast(self, E: Tensor, start: float, end: float) -> Tensor:
-        """Return the ensemble at `end`: equation 1."""
+        """Return the ensemble at `end`: equation 1; warns out of range."""
+        self._watch(E[..., self.k :])
         return self._path(E, start, [end])[0]
 
     def observe(self, E: Tensor, obs: Network | Observations) -> Tensor:  # (..., m, o)
@@ -96,6 +106,13 @@ class Latent:
             parts.append(torch.cat(list(seen), -1))
         order = torch.cat([rows[i] for moments in groups.values() for i in moments])
         return torch.cat(parts, -1)[..., order.argsort().to(E.device)]
+
+    def _watch(self, u: Tensor) -> None:  # (..., q) by their range
+        """Warn of parameters that the surrogate was not trained with, unless of some half as far it was said before."""
+        far = float(u.detach().abs().max()) - 1
+        if far > max(2 * SLACK, 2 * self._told):
+            self._told = far
+            self.surrogate.check(u.detach(), SLACK)
 
     def _path(self, E: Tensor, start: float, times: list[float]) -> list[Tensor]:
         """Return the ensemble at each of some times that ascend."""

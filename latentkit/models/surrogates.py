@@ -69,15 +69,19 @@ class Surrogate(nn.Module):
         return c / self.unit
 
     def check(self, u: Tensor, slack: float = 0.02) -> None:
-        """Warn of parameters (..., q), by their range from -1 to 1, that the surrogate was not trained with."""
+        """Warn of parameters (..., q), by their range from -1 to 1, that the surrogate was not trained with.
+
+        slack: of the range, by which they may be beyond it.
+        """
         beyond = (u.abs() > 1 + 2 * slack).reshape(-1, u.shape[-1])
         for i in beyond.any(0).nonzero().flatten().tolist():
             name, found = self.case.parameters[i], self.case.unscaled(u).reshape(-1, u.shape[-1])[:, i]
-            warnings.warn(
+            text = (
                 f"{self.case.name}: {name} from {float(found.min()):.4g} to {float(found.max()):.4g} is asked of a "
-                f"surrogate trained from {float(self.case.low[i]):g} to {float(self.case.high[i]):g}",
-                stacklevel=3,
+                f"surrogate trained from {float(self.case.low[i]):g} to {float(self.case.high[i]):g}; "
+                f"{int(beyond[:, i].sum())} of {len(beyond)} are outside"
             )
+            warnings.warn_explicit(text, UserWarning, __name__, 1)  # without a path, which notebooks would store
 
     @torch.no_grad()
     def fields(
