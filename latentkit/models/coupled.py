@@ -161,7 +161,7 @@ def obtain(
         model.learn(c)
         return history
 
-    return model, weights.obtain(model, name, identity, train, retrain=retrain, bits=16)
+    return model, weights.obtain(model, name, identity, train, retrain=retrain, bits=8)
 
 
 def _halves(made: Tensor) -> tuple[Tensor, Tensor]:

@@ -158,7 +158,7 @@ def obtain(
         data = Shuffled(model.learn(*made), batch, seeds, [False, True])
         return fit(model, data, steps=steps, seeds=seeds, learning_rate=learning_rate, clip=1.0, checkpoint=checkpoint)
 
-    return model, weights.obtain(model, name, identity, train, retrain=retrain, bits=16)
+    return model, weights.obtain(model, name, identity, train, retrain=retrain, bits=8)
 
 
 def _digest(surrogate: Surrogate) -> str:

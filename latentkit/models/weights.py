@@ -94,7 +94,6 @@ def obtain(
     *,
     retrain: bool = False,
     bits: int = 32,
-    half: bool = False,
 ) -> History:
     """Load the weights `name`, shipped or one's own, where they have exactly this identity, else fit; print which.
 
@@ -110,7 +109,6 @@ def obtain(
 
     Raises ValueError for other bits, and where a trained number is too large for half precision.
     """
-    bits = 16 if half else bits  # as notebooks 11 and 15 ask for it; to go with the next time that they are stored
     _check_bits(bits)  # before a training
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder, why = os.environ.get("LATENTKIT_WEIGHTS"), "shipped weights not wanted"
