@@ -123,10 +123,9 @@ def unfit(content: bytes, about: dict, preset: dict, data: list[dict], missing: 
         return "it is not the one that its json describes; sweep again"
     if missing:
         return f"it has no column {', '.join(missing)}"
-    labels = [label for making in _makings(about) for label in making["grid"]]
-    names = {name for label in labels for name in (*label, *label.get("OVERRIDES", ()))}
-    free = names - about["preset"].keys()  # what the runs of the grid differ in
-    found = differences(about["preset"], {k: v for k, v in preset.items() if k not in free})
+    # A field that the table does not know is one that its runs differ in, or one that came after it: a new setting for
+    # one notebook of a series does not retire the tables of all others. What a notebook computes again tells the rest.
+    found = differences(about["preset"], {k: v for k, v in preset.items() if k in about["preset"]})
     if found:
         return "made with another preset: " + "; ".join(f"{field} is {told}" for field, told in found.items())
     if about["data"] is not None and data_sums(about["data"]) != data_sums(data):

@@ -113,6 +113,14 @@ def test_a_swept_table_fits_the_run_and_no_other(project, run, capsys, monkeypat
     other = Run(NAME, run.preset, 0, data={"name": "mine.nc", "sha256": "1"})
     assert told(other) == "tiny_tab01.csv not used: made from other data: archive there and mine.nc here\n"
     assert "it has no column member" in told(keys=["seed", "member"])
+    beside = path.with_name(path.name + ".json")
+    about["preset"].pop("latent_dim")  # a field that came after the table
+    beside.write_text(json.dumps(about))
+    assert (
+        tables.gathered(Run(NAME, preset("start", "teaching", latent_dim=3), 0, data=DATA), "tiny_tab01", keys)
+        is not None
+    )
+    capsys.readouterr()
     path.write_text(path.read_text().replace("1,2,0", "1,2,5"))
     assert "not the one that its json describes" in told()
 
