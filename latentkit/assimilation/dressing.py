@@ -86,8 +86,9 @@ class Errors:
     def near(self, parameters: Tensor, rng: Generator) -> Tensor:  # (..., m, q) -> (..., m)
         """Return a run for each member, any of the `NEAR` next to it in parameters: there errors are alike."""
         off = torch.cdist(self.case.scaled(parameters), self.case.scaled(self.parameters).to(parameters))
-        next = off.topk(min(NEAR, off.shape[-1]), largest=False).indices
-        return next.gather(-1, torch.randint(next.shape[-1], (*next.shape[:-1], 1), generator=rng)).squeeze(-1)
+        nearest = off.topk(min(NEAR, off.shape[-1]), largest=False).indices
+        one = torch.randint(nearest.shape[-1], (*nearest.shape[:-1], 1), generator=rng)
+        return nearest.gather(-1, one).squeeze(-1)
 
     def combined(self, weights: Tensor) -> Callable[[int], Tensor]:  # weights (..., n)
         """Return a function from an output to combinations of the runs' errors (..., c, y, x)."""
