@@ -45,11 +45,12 @@ verify: env ## stored outputs and numbers of every notebook against a re-run
 	@$(MAKE) --no-print-directory rerun RERUN_OF="$(call stored,$(NOTEBOOKS))"
 
 # nbval runs the notebooks as stored, at teaching, and compares the cells tagged nbval-check-output;
-# their figures go to a folder of their own, whose numbers are then held against the stored ones.
+# their figures go to a folder of their own, whose numbers are then held against the stored ones. A kernel that
+# hangs where nbval waits without a limit (start, shutdown) is ended by pytest-timeout, which prints every stack.
 rerun: env
 	@test -n "$(RERUN_OF)" || { echo "no notebook to run again"; exit 1; }
 	rm -rf $(RERUN)
-	$(ONE) TQDM_DISABLE=1 LATENTKIT_FIGURES=$(RERUN) $(BIN)/pytest -n $(WORKERS) --dist loadfile --timeout 0 \
+	$(ONE) TQDM_DISABLE=1 LATENTKIT_FIGURES=$(RERUN) $(BIN)/pytest -n $(WORKERS) --dist loadfile --timeout 1000 \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 900 $(RERUN_OF)
 	LATENTKIT_RERUN=$(RERUN) $(BIN)/pytest tests/test_notebooks.py -m verify
 
