@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from latentkit import localization
-from latentkit.assimilation import encoded, fourdvar, twins
-from latentkit.assimilation.contest import Outcome, State, filtered, outcome, smoothed, windows
+from latentkit.assimilation import encoded, fourdvar
+from latentkit.assimilation.contest import Outcome, State, filtered, freely, given, outcome, smoothed, windows
 from latentkit.assimilation.dressing import Errors, corrections, estimated, leftovers, whitened
 from latentkit.assimilation.ensf import SCORES, EnSF
 from latentkit.assimilation.envar import envar
@@ -60,7 +60,7 @@ class Contender:
 
 def full_state(case: Case, library: Tensor, iterations: int) -> dict[str, Contender]:
     """Return the methods that run the testbed; library (n, q): parameters of runs at hand; iterations: of 4DVar."""
-    state, side = State(case), _side(case)
+    state, side = State(case), case.side
     scale = functools.cache(lambda: _scale(state, library[:FEW]))
     roots = _roots(state, library[: 2 * RANK])
 
@@ -206,36 +206,33 @@ def trivial(case: Case, net, model: int, library: Tensor) -> dict[str, Contender
     state, latent = State(case), Latent(net, model)
     some = functools.cache(lambda: case.trajectories(library[:FEW]).mean(1)[:, None, None])  # (t, 1, 1, c, y, x)
 
-    def known(path, twin, cost):
-        return Outcome(list(path), lambda E: E, twin.parameters[:, None, :0], cost)
-
     def background(twin, obs, rng):
         with spent() as cost:
-            path = _freely(state, state.start(twin.background))
+            path = freely(state, state.start(twin.background))
         return outcome(state, path, cost)
 
     def mean(twin, obs, rng):
         with spent() as cost:
             path = some().expand(-1, len(twin.parameters), -1, -1, -1, -1)
-        return known(path, twin, cost)
+        return given(twin, path, cost)
 
     def nearest(twin, obs, rng):
         with spent() as cost, torch.no_grad():
             said = latent.predict(latent.start(library), obs, 0.0, float(case.times[-1]))  # (n, o)
             best = ((said - obs.value[:, None]) / obs.std).square().sum(-1).argmin(1)
             path = case.trajectories(library[best])[:, :, None]
-        return known(path, twin, cost)
+        return given(twin, path, cost)
 
     def interpolated(twin, obs, rng):
         with spent() as cost:
             fields = gridded(case, obs)
             unseen = fields.isnan()
             fields = torch.where(unseen, some()[:, 0], fields) if unseen.any() else fields  # (t, R, c, y, x)
-        return known(fields[:, :, None], twin, cost)
+        return given(twin, fields[:, :, None], cost)
 
     def exact(twin, obs, rng):
         with spent() as cost:
-            path = _freely(latent, latent.start(twin.parameters[:, None]))
+            path = freely(latent, latent.start(twin.parameters[:, None]))
         return outcome(latent, path, cost)
 
     return {
@@ -263,25 +260,14 @@ def _strong(space, roots, twin, obs, rng, *, spread, count, iterations) -> Outco
     return smoothed(space, space.start(twin.background.mean(1, keepdim=True)), borders, obs, solve, rng)
 
 
-def _side(case: Case) -> float:
-    """Return the length that radii are shares of."""
-    return math.pi if case.name == "planet" else float(case.axes[0][1] - case.axes[0][0]) * len(case.axes[0])
-
-
 def _scale(state: State, parameters: Tensor) -> Tensor:  # (n, q) -> (k)
     """Return what states and parameters are divided by: deviations over runs, times and points of a channel."""
-    path = _freely(state, state.start(parameters[None])[0])
+    path = freely(state, state.start(parameters[None])[0])
     states, own = state.joint.unpack(torch.stack(path))
     grid = state.case.weights[0].numel()
     deviation = states.flatten(2).unflatten(-1, (-1, grid)).transpose(0, 2).flatten(1).std(1)
     beside = own.flatten(0, 1).std(0, correction=0) if own.shape[-1] else own.new_zeros(0)
     return torch.cat([deviation.repeat_interleave(grid), beside])
-
-
-def _freely(space, E: Tensor) -> list[Tensor]:  # (t) of E
-    """Return an ensemble at all outputs, without observations."""
-    times = space.case.times.tolist()
-    return list(twins.along(E[None], [times[0], times[-1]], times, space.forecast))
 
 
 def _roots(space, parameters: Tensor) -> Callable[[float], Tensor]:

@@ -74,6 +74,17 @@ def outcome(space, path: list[Tensor], cost: Spent, reason: str | None = None) -
     return Outcome(path, space.fields, space.parameters(path[-1]), cost, reason)
 
 
+def given(twin: twins.Twin, path: Tensor, cost: Spent) -> Outcome:
+    """Return the outcome of what assimilates nothing: fields (t, R, m, c, y, x) at the outputs, and no parameters."""
+    return Outcome(list(path), lambda E: E, twin.parameters[:, None, :0], cost)
+
+
+def freely(space, E: Tensor) -> list[Tensor]:  # (t) of E
+    """Return an ensemble at all outputs of the space's case, without observations."""
+    times = space.case.times.tolist()
+    return list(twins.along(E[None], [times[0], times[-1]], times, space.forecast))
+
+
 def filtered(
     space,
     E: Tensor,  # (R, m, k) at the start

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from latentkit.assimilation.observations import Network, Observations, alike
-from latentkit.models.surrogates import Surrogate
+from latentkit.models.started import Started
+from latentkit.models.surrogates import Surrogate, check
 
 NEAR = 1e-3  # of an interval between outputs: what a time may be off a multiple of it
 SLACK = 0.05  # of the trained range: what members may scatter beyond it without a word
@@ -33,7 +34,7 @@ class Latent:
     the range is let pass.
     """
 
-    def __init__(self, surrogate: Surrogate, model: int = 0):
+    def __init__(self, surrogate: Surrogate | Started, model: int = 0):
         self.surrogate, self.model = surrogate, model
         self.net, self.case = surrogate.net, surrogate.case
         self.k, self.q = self.net.latent, self.net.unknowns
@@ -47,11 +48,29 @@ class Latent:
     ) -> Tensor:  # (..., m, k + q)
         """Return the ensemble at a time, by the surrogate's own trajectories of parameters; warns out of range."""
         u = self.case.scaled(parameters)
-        self.surrogate.check(u)
+        check(self.case, u)
         self._told = max(self._told, float(u.abs().max()) - 1)
         z = torch.cat([u.new_zeros(*u.shape[:-1], self.k), u], -1)
         with torch.no_grad():
             return self.forecast(z, -self.case.interval, time)
+
+    def encode(
+        self,
+        fields: Tensor,  # (..., m, c, y, x)
+        parameters: Tensor,  # (..., m, q) in their own units
+    ) -> Tensor:  # (..., m, k + q)
+        """Return the ensemble of fields and parameters, by a surrogate that starts anywhere; warns out of range.
+
+        Raises TypeError for a surrogate whose latents are a function of parameters.
+        """
+        if not hasattr(self.surrogate, "encode"):
+            raise TypeError(
+                f"a surrogate whose runs start as their parameters say ({type(self.surrogate).__name__}) encodes no "
+                "fields; take `start`, or one that starts anywhere (`models.started`)"
+            )
+        u = self.case.scaled(parameters)
+        self._watch(u)
+        return torch.cat([self.surrogate.encode(fields), u], -1)
 
     def parameters(self, E: Tensor) -> Tensor:  # (..., k + q) -> (..., q)
         """Return parameters in their own units."""
@@ -112,11 +131,11 @@ class Latent:
         far = float(u.detach().abs().max()) - 1
         if far > max(2 * SLACK, 2 * self._told):
             self._told = far
-            self.surrogate.check(u.detach(), SLACK)
+            check(self.case, u.detach(), SLACK)
 
     def _path(self, E: Tensor, start: float, times: list[float]) -> list[Tensor]:
         """Return the ensemble at each of some times that ascend."""
-        rows = E.reshape(1, -1, E.shape[-1])
+        rows = E.reshape(-1, E.shape[-1])
         z, u = rows[..., : self.k], rows[..., self.k :]
         now, path = 0, []
         for time in times:
@@ -125,19 +144,11 @@ class Latent:
                 raise ValueError(f"time {time:g} is before {start + now * self.case.interval:g}, where latents stand")
             whole = round(steps) if abs(steps - round(steps)) <= NEAR else int(steps // 1)
             for _ in range(whole - now):
-                z = self._advance(z, u)
+                z = self.net.one(z, u, self.model)
             now, share = whole, steps - whole
-            here = z if abs(share) <= NEAR else z + share * (self._advance(z, u) - z)  # (1)
+            here = z if abs(share) <= NEAR else z + share * (self.net.one(z, u, self.model) - z)  # (1)
             path.append(torch.cat([here, u], -1).reshape(E.shape))
         return path
-
-    def _advance(self, z: Tensor, u: Tensor) -> Tensor:
-        """Return latents (1, n, k) one output later, by the one model, whose weights are constants here."""
-        i, x = self.model, torch.cat([z, u], -1)[0]
-        *inner, last = [(layer.bias[i].detach(), layer.weight[i].detach()) for layer in self.net.dynamics.layers]
-        for bias, weight in inner:
-            x = torch.nn.functional.silu(torch.addmm(bias, x, weight))
-        return z + self.net.log_step[i].detach().exp() * torch.addmm(last[0], x, last[1])
 
     def _look(self, network: Network | Observations) -> Callable[[Tensor], Tensor]:
         """Return the map of latents (n, k) to what a network sees, from the last time where it is known."""

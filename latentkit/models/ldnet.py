@@ -141,6 +141,14 @@ class LDNet(nn.Module):
         """Return the latents at the next time of output: equation 1."""
         return z + self.log_step.exp() * self.dynamics(torch.cat([z, u], -1))
 
+    def one(self, z: Tensor, u: Tensor, model: int) -> Tensor:  # (n, k), (n, q) -> (n, k)
+        """Return the latents at the next output, by one model, whose weights are constants here."""
+        x = torch.cat([z, u], -1)
+        *inner, last = [(layer.bias[model].detach(), layer.weight[model].detach()) for layer in self.dynamics.layers]
+        for bias, weight in inner:
+            x = nn.functional.silu(torch.addmm(bias, x, weight))
+        return z + self.log_step[model].detach().exp() * torch.addmm(last[0], x, last[1])
+
     def trajectory(
         self,
         u: Tensor,  # (s, n, q)

@@ -68,21 +68,6 @@ class Surrogate(nn.Module):
         self.unit = c.square().sum(-1).mean().sqrt().reshape(1)
         return c / self.unit
 
-    def check(self, u: Tensor, slack: float = 0.02) -> None:
-        """Warn of parameters (..., q), by their range from -1 to 1, that the surrogate was not trained with.
-
-        slack: of the range, by which they may be beyond it.
-        """
-        beyond = (u.abs() > 1 + 2 * slack).reshape(-1, u.shape[-1])
-        for i in beyond.any(0).nonzero().flatten().tolist():
-            name, found = self.case.parameters[i], self.case.unscaled(u).reshape(-1, u.shape[-1])[:, i]
-            text = (
-                f"{self.case.name}: {name} from {float(found.min()):.4g} to {float(found.max()):.4g} is asked of a "
-                f"surrogate trained from {float(self.case.low[i]):g} to {float(self.case.high[i]):g}; "
-                f"{int(beyond[:, i].sum())} of {len(beyond)} are outside"
-            )
-            warnings.warn_explicit(text, UserWarning, __name__, 1)  # without a path, which notebooks would store
-
     @torch.no_grad()
     def fields(
         self,
@@ -100,7 +85,7 @@ class Surrogate(nn.Module):
     ) -> Tensor:  # (t, m, c, y, x)
         """Return the trajectories of parameters by one model; warns outside the range of its training."""
         u = self.case.scaled(parameters)
-        self.check(u)
+        check(self.case, u)
         with torch.no_grad():
             path = self.net.trajectory(u.expand(len(self.net.log_step), -1, -1))[model]
         return torch.stack([self.fields(z, model) for z in path])
@@ -111,6 +96,22 @@ class Surrogate(nn.Module):
         each, mean = self.modes.seen(lambda fields: points(fields * self.deviation))
         across = (self.net.decoder.last(model) * self.unit).detach() @ each  # (h, o)
         return lambda z: self.net.decoder.hidden(z, model) @ across + mean
+
+
+def check(case: Case, u: Tensor, slack: float = 0.02) -> None:
+    """Warn of parameters (..., q), by their range from -1 to 1, that a surrogate of a case was not trained with.
+
+    slack: of the range, by which they may be beyond it.
+    """
+    beyond = (u.abs() > 1 + 2 * slack).reshape(-1, u.shape[-1])
+    for i in beyond.any(0).nonzero().flatten().tolist():
+        name, found = case.parameters[i], case.unscaled(u).reshape(-1, u.shape[-1])[:, i]
+        text = (
+            f"{case.name}: {name} from {float(found.min()):.4g} to {float(found.max()):.4g} is asked of a "
+            f"surrogate trained from {float(case.low[i]):g} to {float(case.high[i]):g}; "
+            f"{int(beyond[:, i].sum())} of {len(beyond)} are outside"
+        )
+        warnings.warn_explicit(text, UserWarning, __name__, 1)  # without a path, which notebooks would store
 
 
 def obtain(

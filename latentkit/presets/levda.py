@@ -62,6 +62,18 @@ class LEVDA:
     sensors: int  # table 1: 10 along each side
     windows: int  # assumed: that a trajectory is cut into, where windows are cycled
     iterations: int  # assumed; of L-BFGS
+    # The flow from random starts (notebook 39): a smoother one at teaching, and a shorter window
+    started_reynolds: tuple[float, float]  # 500 to 1500
+    started_outputs: int  # of 5 steps: 40
+    started_observed: int  # ours: the first of them that are observed, the rest being forecast
+    started_limit: int  # ours: latents are waves of less |k|^2
+    started_library: int  # assumed: trajectories to train with
+    started_products: int  # ours, of the law
+    started_hidden: int  # ours, likewise
+    started_longest: int  # ours: steps of a window in training
+    started_steps: int  # ours: of the optimizer
+    started_rate: float  # ours: of learning
+    started_members: tuple[int, ...]  # ours: of an ensemble in latents, beside `members`
     # Ablations on the tsunami (notebook 35), appendix A; all but the noise have dropped out of our copy of the text
     tried_lengths: tuple[int, ...]  # assumed; of windows, in outputs, of which there are 50
     tried_members: tuple[int, ...]  # assumed
@@ -122,6 +134,17 @@ PRESETS = three(
     noise=(0.1, 0.1, 0.1),
     sensors=(6, 10, 10),
     windows=(2, 5, 5), iterations=(3, 30, 100),
+    started_reynolds=((20.0, 60.0), (20.0, 60.0), (500.0, 1500.0)),
+    started_outputs=(4, 20, 40),
+    started_observed=(2, 10, 20),
+    started_limit=(17, 50, 400),
+    started_library=(12, 600, 5000),
+    started_products=(16, 512, 4096),
+    started_hidden=(16, 128, 1024),
+    started_longest=(2, 10, 20),
+    started_steps=(20, 16000, 200000),
+    started_rate=(2e-3, 2e-3, 1e-3),
+    started_members=((8, 12), (100, 400), (400, 2000)),
     tried_lengths=((1, 50), *((1, 2, 5, 10, 25, 50),) * 2), tried_members=((2, 6), *((2, 3, 5, 10, 20, 40),) * 2),
     tried_sensors=((12, 6, 2), (32, 16, 10, 6, 4, 3, 2, 1), (75, 30, 15, 10, 5, 3, 2, 1)),
     tried_intervals=((1, 10), *((1, 2, 5, 10, 25),) * 2), tried_noises=((0.1, 0.2), *((0.05, 0.1, 0.2),) * 2),

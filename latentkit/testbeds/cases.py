@@ -4,6 +4,7 @@ LEVDA, table 1 and section 4.1; P. Xiao et al. (2026), LD-EnSF. A *case* makes t
 alone: all start from one state, or from one that the parameters determine.
 
     flow      Reynolds number 500 to 1500; one random start for all, 100 steps of burn-in at Re 1000, then 200 steps
+              (the other family has a start of its own for each run: `flow_starts`)
     tsunami   centre of the bump, each coordinate from 0 to half of the side; 42400 s, 2000 published steps
     planet    height 0.1 to 30 m/h and width 1 to 4 rad of the source; 21 days, seen every 8 hours
 
@@ -29,6 +30,7 @@ from latentkit.testbeds.kolmogorov import Kolmogorov
 from latentkit.testbeds.planet import HOUR, Planet
 from latentkit.testbeds.tsunami import Tsunami
 
+BATCH = 128  # flows that a solver advances at once
 SPIN_UP = 252 * HOUR  # a quarter of the planet's year, when its source is farthest north
 
 
@@ -69,6 +71,13 @@ class Case:
         """Return channels and grid (c, y, x)."""
         return tuple(self.weights.shape)
 
+    @property
+    def side(self) -> float:
+        """Return the length that radii are shares of, on the sphere the way from pole to pole."""
+        if self.distance is great_circle:
+            return math.pi
+        return float(self.axes[0][1] - self.axes[0][0]) * len(self.axes[0])
+
     @functools.cached_property
     def places(self) -> Places:
         """Where the variables of the full state and its parameters lie, for localization."""
@@ -99,28 +108,51 @@ class Case:
         return self.low + (scaled + 1) / 2 * (self.high - self.low)
 
 
-def flow(size: int, rng: Generator, *, outputs: int = 40, every: int = 5) -> Case:
-    """Return Kolmogorov flow of unknown Reynolds number, on size x size points, from one start drawn by rng."""
+def flow_starts(size: int, count: int, rng: Generator, reynolds: float = 1000.0) -> Tensor:  # (count, y, x)
+    """Draw starts of the flow, each after 100 steps of burn-in at a Reynolds number."""
     system = Kolmogorov(size)
-    first = system.advance(system.start(1, rng), 100, 1000.0)
+    return torch.cat([system.advance(some, 100, reynolds) for some in system.start(count, rng).split(BATCH)])
+
+
+def flow(
+    size: int,
+    rng: Generator,
+    *,
+    outputs: int = 40,
+    every: int = 5,
+    reynolds: tuple[float, float] = (500.0, 1500.0),
+    starts: Tensor | None = None,  # (m, y, x)
+) -> Case:
+    """Return Kolmogorov flow of unknown Reynolds number, on size x size points, from one start drawn by rng.
+
+    reynolds: their range; starts: the other family, in which each run has a start of its own (`flow_starts`). The case
+    takes as many parameters as there are starts then, and rng is not used.
+
+    Raises ValueError, where starts are given, for another number of parameters.
+    """
+    system = Kolmogorov(size)
+    first = flow_starts(size, 1, rng) if starts is None else starts
     axis, period = torch.arange(size) * 2 * math.pi / size, 2 * math.pi
 
     def points(network):
         return Spectral((size, size), network, (period, period))
 
     def begin(parameters):
+        if starts is not None and len(starts) != len(parameters):
+            raise ValueError(f"{len(parameters)} parameters for {len(starts)} starts; expected one for each")
         return first.expand(len(parameters), -1, -1).contiguous()
 
     def trajectories(parameters):
-        path = system.trajectory(begin(parameters), outputs * every, every, parameters[:, 0])
-        return torch.stack([system.velocity(state) for state in path])
+        batches = zip(begin(parameters).split(BATCH), parameters[:, 0].split(BATCH), strict=True)
+        paths = [system.trajectory(some, outputs * every, every, numbers) for some, numbers in batches]
+        return torch.cat([torch.stack([system.velocity(state) for state in path]) for path in paths], 1)
 
     joint = Joint(
         system.advance, (size, size), step=system.step, parameters=["reynolds"], bounds={"reynolds": (50.0, 1e4)},
         points=points, see=system.velocity,
     )  # fmt: skip
     return Case(
-        name="flow", parameters=("Reynolds number",), low=torch.tensor([500.0]), high=torch.tensor([1500.0]),
+        name="flow", parameters=("Reynolds number",), low=torch.tensor(reynolds[:1]), high=torch.tensor(reynolds[1:]),
         channels=(("u", "1"), ("v", "1")), times=torch.arange(outputs + 1) * every * system.step, axes=(axis, axis),
         periods=(period, period), weights=torch.ones(2, size, size), joint=joint, begin=begin,
         trajectories=trajectories, points=points, distance=partial(periodic, lengths=period),

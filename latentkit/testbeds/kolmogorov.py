@@ -35,6 +35,7 @@ from torch import Generator, Tensor
 
 from latentkit.finite import NotFiniteError
 
+WAVENUMBER = 4  # of the force
 START = 64  # grid on which starts are drawn: a generator gives the same flow at every size
 
 
@@ -58,7 +59,7 @@ class Kolmogorov:
         step: float = 0.04,
         drag: float = 0.1,
         forcing: float = 1.0,
-        wavenumber: int = 4,
+        wavenumber: int = WAVENUMBER,
         inner: int | None = None,
         fastest: float = 5.0,
         dtype: torch.dtype = torch.float32,
@@ -118,12 +119,16 @@ class Kolmogorov:
         log_k = 0.5 * base._square.clamp(min=1).log()
         w = base._forth(noise) * (-2 * (log_k - math.log(peak) - 0.25).square() - log_k).exp()
         w = w * (speed / base._to_z(w).abs().amax((1, 2)))[:, None, None]
-        k = min(self.highest, base.highest)
-        ours, theirs = (slice(s.highest - k, s.highest + k + 1) for s in (self, base))
-        resized = w.new_zeros(len(w), *self._square.shape)
-        resized[:, ours, ours] = w[:, theirs, theirs]
-        state = self._back((resized * self._keep.cpu()).to(self._keep))
-        return state.expand(members, -1, -1).contiguous()
+        return self._resized(w, base).expand(members, -1, -1).contiguous()
+
+    def resized(
+        self,
+        state: Tensor,  # (m, y', x') of another grid
+    ) -> Tensor:  # (m, y, x)
+        """Return the states of another grid on this one, as far as both resolve them."""
+        other = Kolmogorov(state.shape[-1], dtype=self.dtype, device=self.device)
+        other._check(state, "given")
+        return self._resized(other._forth(state), other)
 
     def advance(
         self,
@@ -210,6 +215,14 @@ class Kolmogorov:
         first, last = self.highest, 3 * self.highest + 1  # products of fields shifted by `highest` are by twice that
         d = torch.fft.fft2(z * z, norm="forward")[..., first:last, first:last] * self._product
         return d + self._reflect(d)
+
+    def _resized(self, w: Tensor, other: "Kolmogorov") -> Tensor:
+        """Return the states (m, y, x) of the coefficients of another grid."""
+        k = min(self.highest, other.highest)
+        ours, theirs = (slice(s.highest - k, s.highest + k + 1) for s in (self, other))
+        resized = w.new_zeros(len(w), *self._square.shape)
+        resized[:, ours, ours] = w[:, theirs, theirs]
+        return self._back(resized.to(self._keep) * self._keep)
 
     def _forth(self, field: Tensor) -> Tensor:
         """Return coefficients (m, 2 highest + 1, the same), of wavenumbers -highest to highest."""
