@@ -213,8 +213,8 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
 
     grown = tuple({"before": b} for b in (0.7, 0.85, 1.0, 1.2, 1.5, 2.0))
     spreads = tuple({"spread": s} for s in (0.35, 0.5, 0.7, 1.0, 1.4, 2.0))
-    near = tuple({"radius": r, "inflation": i} for r in (0.3, 0.2, 0.1) for i in (1.0, 1.05))
-    wide = tuple({"radius": r, "outer": n} for r in (None, 0.3, 0.15) for n in (1, 3))
+    near = tuple({"radius": r, "inflation": i} for r in (0.2, 0.1, 0.05) for i in (1.0, 1.1))
+    wide = tuple({"radius": r, "outer": n} for r in (None, 0.2, 0.1) for n in (1, 3))
     sizes = sorted({P.members, *P.started_members})
     return {
         "no assimilation": Contender(free),
