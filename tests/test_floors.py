@@ -39,6 +39,7 @@ HOUSE = {
     "models.ldnet": (1, {"torch"}),
     "models.taught": (1, {"torch"}),
     "models.surrogates": (1, {"torch"}),
+    "models.extremes": (0, {"torch"}),
     "models.waves": (1, {"torch"}),
     "models.started": (1, {"torch"}),
     "assimilation.anywhere": (1, {"torch"}),
