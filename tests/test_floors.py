@@ -40,6 +40,8 @@ HOUSE = {
     "models.taught": (1, {"torch"}),
     "models.surrogates": (1, {"torch"}),
     "models.extremes": (0, {"torch"}),
+    "models.convolutions": (0, {"torch"}),
+    "models.llaae": (1, {"torch"}),
     "models.waves": (1, {"torch"}),
     "models.started": (1, {"torch"}),
     "assimilation.anywhere": (1, {"torch"}),

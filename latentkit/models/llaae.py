@@ -1,0 +1,165 @@
+r"""Latent linear adjustment: an autoencoder of fields whose latents a linear map of a proxy can say.
+
+C. Heinze-Deml et al. (2021), Latent Linear Adjustment Autoencoder v1.0; S. Jiwa, J. Li and Y. Yin, Latent space
+physical coupling to improve semantic disentangled representations in beta-VAE architectures, section 2. With a field Y,
+principal components X of the proxy, the encoder's mean e and a draw z of what it says, decoder d and h linear,
+
+    L1 = |Y - d(z)|^2 + alpha |Y - d(h(X))|^2 + beta KL        over encoder and decoder, h held constant           (1)
+    L2 = |e(Y) - h(X)|^2                                       over h, the encoder held constant                   (2)
+
+are taken in turn, batch by batch, each with the moments of Adam for its own weights. At the end h is solved for by
+least squares on e(Y) (`refit`). Squares are summed over points by their weights, of mean 1, and over latents.
+
+What the encoder says of a latent is one of
+
+    normal     N(m, s^2)                                   KL in closed form
+    gev        generalized extreme value, by quantiles     `extremes`, its equations 2 and 5; e is the mean
+    moment     the paper's version of it                   `extremes`, 6; e is the mean
+
+with one shape for each latent, given or learned between bounds.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from latentkit.models import extremes
+from latentkit.models.convolutions import Decoder, Encoder
+from latentkit.models.nets import Dense, normal
+
+POSTERIORS = ("normal", "gev", "moment")
+FLOOR = -6.0  # of the logarithm of a scale
+
+
+class Code(NamedTuple):
+    """Hold what an encoder says: location, scale (s, n, k), and the shape (s, 1, k) of extremes, 0 for a Gaussian."""
+
+    location: Tensor
+    scale: Tensor
+    shape: Tensor
+
+
+class LLAAE(nn.Module):
+    """A stack of s latent linear adjustment autoencoders.
+
+    grid: (y, x) of fields; proxies: components X; latent: k; widths: channels of the encoder's three layers; rng: one
+    generator a model; alpha, beta: of equation 1, one number or one a model; weights (y, x): of points, 0 where a field
+    has no value, scaled to the mean 1 over the others; posterior: one of `POSTERIORS`; shape: of extreme values, None
+    to learn one for each latent; circular: whether longitude is a circle.
+
+    Raises ValueError for an unknown posterior, weights of another grid or not above 0 anywhere, and small fields.
+    """
+
+    def __init__(
+        self,
+        grid: Sequence[int],
+        proxies: int,
+        latent: int,
+        widths: Sequence[int],
+        rng: Sequence[Generator],
+        *,
+        alpha: float | Sequence[float] = 1.0,
+        beta: float | Sequence[float] = 1.0,
+        weights: Tensor | None = None,
+        posterior: str = "normal",
+        shape: float | None = None,
+        circular: bool = False,
+    ):
+        super().__init__()
+        if posterior not in POSTERIORS:
+            raise ValueError(f"the posterior is {posterior!r}; expected one of {', '.join(POSTERIORS)}")
+        if shape is not None and not -1 < shape < 0.5:
+            raise ValueError(f"the shape is {shape:g}; expected a number above -1 and below 1/2, or None to learn it")
+        weights = torch.ones(*grid) if weights is None else weights
+        if tuple(weights.shape) != tuple(grid) or not (weights >= 0).all() or not (weights > 0).any():
+            raise ValueError(
+                f"weights of shape {tuple(weights.shape)}; expected {tuple(grid)}, some above 0, none below"
+            )
+        s = len(rng)
+        self.latent, self.posterior, self.fixed = latent, posterior, shape
+        self.encoder = Encoder((1, *grid), widths, 2 * latent, rng, circular=circular)
+        self.decoder = Decoder(latent, (1, *grid), widths, rng, circular=circular)
+        self.h = Dense(proxies, latent, rng)
+        if posterior != "normal" and shape is None:
+            self.raw_shape = nn.Parameter(torch.zeros(s, 1, latent))
+        for name, value in {"alpha": alpha, "beta": beta}.items():
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).expand(s).clone(), persistent=False)
+        self.register_buffer("weights", weights / weights[weights > 0].mean(), persistent=False)
+
+    def code(self, fields: Tensor) -> Code:  # (s, n, y, x)
+        """Return what the encoder says of fields."""
+        location, log_scale = self.encoder(fields[:, :, None]).chunk(2, -1)
+        scale = FLOOR + nn.functional.softplus(log_scale - FLOOR)
+        if self.posterior == "normal":
+            shape = location.new_zeros(len(location), 1, self.latent)
+        elif self.fixed is None:
+            shape = extremes.bounded(self.raw_shape)
+        else:
+            shape = location.new_full((len(location), 1, self.latent), self.fixed)
+        return Code(location, scale.exp(), shape)
+
+    def encode(self, fields: Tensor) -> Tensor:  # (s, n, y, x) -> (s, n, k)
+        """Return the mean latents e of fields."""
+        return self.mean(self.code(fields))
+
+    def decode(self, z: Tensor) -> Tensor:  # (s, n, k) -> (s, n, y, x)
+        """Return the fields of latents."""
+        return self.decoder(z)[:, :, 0]
+
+    def predict(self, proxies: Tensor) -> Tensor:  # (s, n, x) -> (s, n, y, x)
+        """Return the fields that proxies say: d(h(X))."""
+        return self.decode(self.h(proxies))
+
+    def mean(self, code: Code) -> Tensor:  # (s, n, k)
+        """Return the mean of codes."""
+        return code.location if self.posterior == "normal" else extremes.mean(*code)
+
+    def sample(self, code: Code, rng: Sequence[Generator]) -> Tensor:  # (s, n, k)
+        """Draw latents from codes, model i by generator i."""
+        if self.posterior == "normal":
+            return code.location + code.scale * normal(code.location.shape[1:], rng, code.location)
+        draw = extremes.sample if self.posterior == "gev" else extremes.moment_sample
+        return torch.stack([draw(*one, g) for *one, g in zip(*code, rng, strict=True)])
+
+    def divergence(self, code: Code) -> Tensor:  # (s, n)
+        """Return the divergence of codes from a standard normal prior, summed over latents [nat]."""
+        if self.posterior == "normal":
+            each = 0.5 * (code.scale.square() + code.location.square() - 1) - code.scale.log()
+        else:
+            each = (extremes.divergence if self.posterior == "gev" else extremes.moment_divergence)(*code)
+        return each.sum(-1)
+
+    def loss(self, batch, step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return equation 1 at even steps, 2 at odd ones (s), for fields (s, n, y, x) and proxies (s, n, x)."""
+        fields, proxies = batch
+        if step % 2:
+            with torch.no_grad():
+                wanted = self.encode(fields)
+            gap = (wanted - self.h(proxies)).square().sum(-1).mean(-1)  # (2)
+            return gap, {"adjustment": gap}
+        code = self.code(fields)
+        with torch.no_grad():
+            said = self.h(proxies)
+        found = self.decode(torch.cat([self.sample(code, rng), said], 1))
+        own, other = ((part - fields).square().mul(self.weights).sum((2, 3)).mean(1) for part in found.chunk(2, 1))
+        kl = self.divergence(code).mean(1)
+        total = own + self.alpha * other + self.beta * kl  # (1)
+        return total, {"reconstruction": own, "prediction": other, "kl": kl}
+
+    @torch.no_grad()
+    def refit(self, fields: Tensor, proxies: Tensor, *, batch: int = 512) -> None:  # (n, y, x), (n, x)
+        """Solve for h by least squares on the means of latents, of training data shared by all models.
+
+        Raises ValueError for fewer samples than proxies.
+        """
+        n, count = proxies.shape
+        if n <= count:
+            raise ValueError(f"{n} samples for {count} proxies; expected more samples: take fewer components")
+        s = len(self.h.weight)
+        codes = [self.encode(some.expand(s, *some.shape)) for some in fields.split(batch)]
+        X = torch.cat([proxies, torch.ones(n, 1)], 1).double()
+        for i, wanted in enumerate(torch.cat(codes, 1).double()):
+            found = torch.linalg.lstsq(X, wanted).solution.float()
+            self.h.weight[i], self.h.bias[i] = found[:-1], found[-1:]
