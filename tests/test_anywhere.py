@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from latentkit.assimilation import anywhere, benchmarks, contest
+from latentkit.assimilation.twins import Twin
 from latentkit.models.train import generator
 from latentkit.presets import preset
 from latentkit.testbeds.kolmogorov import Kolmogorov
@@ -33,6 +34,18 @@ def test_the_prior_knows_the_force_and_no_place(made):
     torch.testing.assert_close(net.fields(center), mean, atol=1e-5, rtol=0)  # the force is among the latents' waves
     kept = anywhere.waves(24, P.started_limit)[0].coefficients(family.trajectories[0])
     torch.testing.assert_close(deviation.square().sum(), (kept / net.net.scale - center).square().mean(0).sum())
+
+
+def test_what_is_observed_is_the_truth_s_at_the_least_reynolds_number():
+    case = anywhere.drawn(P, 1, STREAM("slow"))[0]
+    parameters = case.low[None]
+    twin = Twin(case, torch.ones(2, 1, 1), parameters, case.trajectories(parameters), parameters[None])
+    network = benchmarks.network(case, P)
+    obs = twin.observed(network, 1e-6, STREAM("none"))
+    for i, time in enumerate(case.times[1:], 1):
+        rows = (network.time - time).abs() < 1e-3
+        shown = case.points(network.rows(rows))(twin.truth[i])
+        torch.testing.assert_close(obs.value[:, rows], shown, atol=1e-4, rtol=1e-4)
 
 
 def test_the_truth_is_not_a_member(made):

@@ -83,8 +83,10 @@ def test_drivers_see_what_the_trajectory_shows(net):
 
 
 def test_numbers_out_of_range_warn(net):
-    with pytest.warns(UserWarning, match="Reynolds number from 90 to 90 is asked of a surrogate trained from 20 to 60"):
-        Latent(net).encode(CASE.trajectories(PARAMETERS)[0, :1], torch.tensor([[90.0]]))
+    start, far = CASE.trajectories(PARAMETERS)[0, :1], torch.tensor([[90.0]])
+    for ask in (Latent(net).encode, net.trajectory):
+        with pytest.warns(UserWarning, match="Reynolds number from 90 to 90 is asked of a surrogate trained from 20"):
+            ask(start, far)
 
 
 def test_what_starts_at_zero_encodes_nothing():
@@ -92,6 +94,11 @@ def test_what_starts_at_zero_encodes_nothing():
     net = surrogates.Surrogate(case, latent=2, count=3, dynamics=(4,), decoder=(4,), seeds=[0])
     with pytest.raises(TypeError, match="encodes no fields; take `start`"):
         Latent(net).encode(torch.zeros(1, 2, 16, 16), torch.tensor([[1000.0]]))
+
+
+def test_a_start_is_not_known_from_parameters(net):
+    with pytest.raises(TypeError, match="does not know its start from parameters: take `encode`"):
+        Latent(net).start(PARAMETERS)
 
 
 def test_starts_and_parameters_are_as_many():

@@ -4,18 +4,19 @@ The other family of the flow (`testbeds.cases`): each run has a start and a Reyn
 unknown. Members are drawn as the truth is, from the same prior, and never hold it. One observes the first outputs
 alone; the rest is forecast.
 
-The law of starts knows no place: shifts and turns leave it as it is (`waves`). So of 60 validation runs and all their
-copies, the mean has only the waves that the force pushes, k_x = 0 and k_y a multiple of its wavenumber, and waves are
-nearly uncorrelated. With this mean and the deviations of waves, S, the prior's covariance is known without an
-ensemble, in the full state as in latents. It gives the analyses that search all latents, not only what members span;
-from a background x_b, L = spread S,
+The law of starts knows no place: shifts and turns leave it as it is (`waves`). So of validation runs and all their
+copies (and mirrors) the mean has waves along y alone, whose k_y is an odd multiple of the force's wavenumber. With this
+mean and the deviations S of all waves, taken as uncorrelated, one has a prior without the noise of an ensemble, in the
+full state as in latents. It gives the analyses that search all latents, not only what members span; from a background
+x_b, L = spread S,
 
     latent 4DVar         x_b the mean: the minimum of equation 2 of `fourdvar`
     LEVDA, full rank     x_b each member, and observations perturbed: equation 2 of `levda` with Z replaced by L
 
-(ours; the second is an ensemble of data assimilations through the surrogate). Errors of the surrogate on the validation
-runs from their true starts, by output and channel, are added to the variance of observations for all methods that run
-it.
+(ours; the second is an ensemble of data assimilations through the surrogate). Both know these runs besides their
+members, as does 4DVar in the full state; LETKF and 4DEnVar do not. Errors of the surrogate on the validation runs from
+their true starts, by output and channel, are added to the variance of observations for all methods that run it, as if
+they were independent from sensor to sensor and from time to time, which they are not.
 """
 
 from collections.abc import Callable
@@ -111,7 +112,7 @@ class Family:
         made = case.trajectories(parameters)
         modes, k = waves(P.flow_size, P.flow_size**2 / 9)
         c = torch.stack([modes.coefficients(fields) for fields in made])  # (t, n, j)
-        pushed = (k[:, 1] == 0) & (k[:, 0] % WAVENUMBER == 0)
+        pushed = (k[:, 1] == 0) & (k[:, 0] % (2 * WAVENUMBER) == WAVENUMBER)
         mean = c.mean(1) * torch.cat([torch.zeros_like(pushed), pushed])  # sines alone
         a, b = (c[0] - mean[0]).square().mean(0).chunk(2)
         return cls(parameters, made, modes, k, mean, ((a + b) / 2).sqrt().repeat(2))
@@ -156,8 +157,12 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
         output = (obs.time.double()[:, None] - case.times.double()).abs().argmin(1)
         return obs._replace(std=(obs.std.square() + off[output, obs.channel].square()).sqrt())
 
-    def whole(space, E, obs, solve, rng):
-        return smoothed(space, E, [0.0, float(case.times[-1])], obs, solve, rng)
+    def whole(space, E, obs, solve, rng, count=1):
+        places = (
+            torch.linspace(0, P.started_observed, min(count, P.started_observed) + 1).round().int()[:-1]
+        )  # what is observed, in windows
+        borders = [*case.times[places].tolist(), float(case.times[-1])]
+        return smoothed(space, E, borders, obs, solve, rng)
 
     def free(twin, obs, rng):
         with spent() as cost:
@@ -183,12 +188,12 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
         analyze = Local(case.places, radius * case.side, place=case.places.of, inflation=inflation, rotate=True)
         return filtered(state, full(twin, P.members), obs, analyze, rng)
 
-    def ensemble(twin, obs, rng, *, radius, outer):
+    def ensemble(twin, obs, rng, *, radius, count):
         def solve(E, predict, here, rng):
             modes = None if radius is None else localization.modes(case.places, here, radius * case.side)
-            return envar(E, predict, here, rng, outer=outer, modes=modes)
+            return envar(E, predict, here, rng, outer=2, modes=modes)
 
-        return whole(state, full(twin, P.members), obs, solve, rng)
+        return whole(state, full(twin, P.members), obs, solve, rng, count)
 
     def strong(twin, obs, rng, *, spread):
         mean = system.vorticity(family.modes.fields(family.mean[:1]))
@@ -214,7 +219,7 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
     grown = tuple({"before": b} for b in (0.7, 0.85, 1.0, 1.2, 1.5, 2.0))
     spreads = tuple({"spread": s} for s in (0.35, 0.5, 0.7, 1.0, 1.4, 2.0))
     near = tuple({"radius": r, "inflation": i} for r in (0.2, 0.1, 0.05) for i in (1.0, 1.1))
-    wide = tuple({"radius": r, "outer": n} for r in (None, 0.2, 0.1) for n in (1, 3))
+    wide = tuple({"radius": r, "count": n} for r in (0.3, 0.2, 0.1) for n in (2, 5))
     sizes = sorted({P.members, *P.started_members})
     return {
         "no assimilation": Contender(free),

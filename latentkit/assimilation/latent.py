@@ -46,7 +46,15 @@ class Latent:
         parameters: Tensor,  # (..., m, q) in their own units
         time: float = 0.0,
     ) -> Tensor:  # (..., m, k + q)
-        """Return the ensemble at a time, by the surrogate's own trajectories of parameters; warns out of range."""
+        """Return the ensemble at a time, by the surrogate's own trajectories of parameters; warns out of range.
+
+        Raises TypeError for a surrogate that starts anywhere, of whose start parameters say nothing.
+        """
+        if hasattr(self.surrogate, "encode"):
+            raise TypeError(
+                f"a surrogate whose runs start anywhere ({type(self.surrogate).__name__}) does not know its start from "
+                "parameters: take `encode`, with fields"
+            )
         u = self.case.scaled(parameters)
         check(self.case, u)
         self._told = max(self._told, float(u.abs().max()) - 1)
@@ -69,7 +77,7 @@ class Latent:
                 "fields; take `start`, or one that starts anywhere (`models.started`)"
             )
         u = self.case.scaled(parameters)
-        self._watch(u)
+        check(self.case, u)
         return torch.cat([self.surrogate.encode(fields), u], -1)
 
     def parameters(self, E: Tensor) -> Tensor:  # (..., k + q) -> (..., q)

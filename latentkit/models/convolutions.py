@@ -3,7 +3,8 @@
 Three convolutions of stride 2 with a residual block behind them, and their mirror, as in C. Heinze-Deml et al. (2021),
 Latent Linear Adjustment Autoencoder v1.0; leaky rectifiers, no batch normalization. A side of any length is halved,
 rounded up, three times, and comes back by repetition and a convolution. Along longitude a global grid is a circle, and
-its fields are padded with what lies beyond the seam; other edges repeat their last row.
+its fields are padded with what lies beyond the seam (of an odd number of columns, halving leaves first and last closer
+than others); other edges repeat their last row.
 
 Within a network fields are (n, s c, y, x), so that a stack is one grouped convolution.
 """

@@ -46,8 +46,8 @@ class LLAAE(nn.Module):
 
     grid: (y, x) of fields; proxies: components X; latent: k; widths: channels of the encoder's three layers; rng: one
     generator a model; alpha, beta: of equation 1, one number or one a model; weights (y, x): of points, 0 where a field
-    has no value, scaled to the mean 1 over the others; posterior: one of `POSTERIORS`; shape: of extreme values, None
-    to learn one for each latent; circular: whether longitude is a circle.
+    has no value (what stands there is not looked at), scaled to the mean 1 over the others; posterior: one of
+    `POSTERIORS`; shape: of extreme values, None to learn one for each latent; circular: whether longitude is a circle.
 
     Raises ValueError for an unknown posterior, weights of another grid or not above 0 anywhere, and small fields.
     """
@@ -72,6 +72,10 @@ class LLAAE(nn.Module):
             raise ValueError(f"the posterior is {posterior!r}; expected one of {', '.join(POSTERIORS)}")
         if shape is not None and not -1 < shape < 0.5:
             raise ValueError(f"the shape is {shape:g}; expected a number above -1 and below 1/2, or None to learn it")
+        if shape is not None and posterior == "normal":
+            raise ValueError(
+                f"shape {shape:g} of a normal posterior, which has none; choose gev or moment, or leave it out"
+            )
         weights = torch.ones(*grid) if weights is None else weights
         if tuple(weights.shape) != tuple(grid) or not (weights >= 0).all() or not (weights > 0).any():
             raise ValueError(
@@ -90,7 +94,7 @@ class LLAAE(nn.Module):
 
     def code(self, fields: Tensor) -> Code:  # (s, n, y, x)
         """Return what the encoder says of fields."""
-        location, log_scale = self.encoder(fields[:, :, None]).chunk(2, -1)
+        location, log_scale = self.encoder(self._known(fields)[:, :, None]).chunk(2, -1)
         scale = FLOOR + nn.functional.softplus(log_scale - FLOOR)
         if self.posterior == "normal":
             shape = location.new_zeros(len(location), 1, self.latent)
@@ -132,27 +136,34 @@ class LLAAE(nn.Module):
         return each.sum(-1)
 
     def loss(self, batch, step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return equation 1 at even steps, 2 at odd ones (s), for fields (s, n, y, x) and proxies (s, n, x)."""
+        """Return equation 1 at even steps, 2 at odd ones (s), for fields (s, n, y, x) and proxies (s, n, x).
+
+        A part comes at every other step, and twofold: a mean over an even number of steps is then its own.
+        """
         fields, proxies = batch
         if step % 2:
             with torch.no_grad():
                 wanted = self.encode(fields)
             gap = (wanted - self.h(proxies)).square().sum(-1).mean(-1)  # (2)
-            return gap, {"adjustment": gap}
-        code = self.code(fields)
+            return gap, {"adjustment": 2 * gap}
+        code, fields = self.code(fields), self._known(fields)
         with torch.no_grad():
             said = self.h(proxies)
         found = self.decode(torch.cat([self.sample(code, rng), said], 1))
         own, other = ((part - fields).square().mul(self.weights).sum((2, 3)).mean(1) for part in found.chunk(2, 1))
         kl = self.divergence(code).mean(1)
         total = own + self.alpha * other + self.beta * kl  # (1)
-        return total, {"reconstruction": own, "prediction": other, "kl": kl}
+        return total, {"reconstruction": 2 * own, "prediction": 2 * other, "kl": 2 * kl}
+
+    def _known(self, fields: Tensor) -> Tensor:
+        """Return fields with 0 where they have no value."""
+        return torch.where(self.weights > 0, fields, 0.0)
 
     @torch.no_grad()
     def refit(self, fields: Tensor, proxies: Tensor, *, batch: int = 512) -> None:  # (n, y, x), (n, x)
         """Solve for h by least squares on the means of latents, of training data shared by all models.
 
-        Raises ValueError for fewer samples than proxies.
+        Raises ValueError for no more samples than proxies.
         """
         n, count = proxies.shape
         if n <= count:

@@ -2,18 +2,18 @@ r"""Surrogates of flows that start anywhere: latents are waves, and a law steps 
 
 A latent dynamics network (`ldnet`) starts at 0, and what it knows of a run are its parameters. Where each run has a
 start of its own, the latents must say which: z_0 = encode(x_0). Here encoder and decoder are linear, and known: latents
-are the coefficients of waves (`waves`) by their deviations. With parameters u, and x = (z, u, 1),
+are the coefficients of waves (`waves`), each divided by its root mean square. With parameters u, and x = (z, u, 1),
 
     z' = z + C (A x * B x) + W_2 silu(W_1 x)                                                                      (1)
 
-from one output to the next. The law itself is quadratic, which the products of the first term can be; the second may
-be the rest, from the step's length and from waves that are left out. The loss is the mean square of the error over
-windows of L outputs, begun anywhere,
+from one output to the next. Advection is quadratic, which the products of the first term can be; the second may be the
+rest, from the step's length, from viscosity, which goes with 1 / Re, and from waves that are left out. The loss is the
+mean square of the error over windows of L outputs, begun anywhere,
 
     mean over i = 1..L of |decode(z_i) - P x_i|^2 / mean |P x|^2,   L growing from 1 to its end                    (2)
 
-P the waves that are held. *Each window is a copy, shifted and turned at random* (equation 2 of `waves`): without this
-the same 600 runs are learned by heart.
+P the waves that are held. *Each window is a copy, shifted and turned at random* (equation 2 of `waves`), so that no run
+is seen twice in the same place.
 """
 
 import math
@@ -25,6 +25,7 @@ from torch import Generator, Tensor, nn
 
 from latentkit.models import weights
 from latentkit.models.nets import MLP, Dense
+from latentkit.models.surrogates import check
 from latentkit.models.train import History, fit, generator
 from latentkit.models.waves import moved, waves
 from latentkit.testbeds import cases
@@ -39,7 +40,7 @@ RISE = 0.6  # share of the steps after which windows have their full length
 class Law(nn.Module):
     """Step latents by equation 1: a stack of s laws.
 
-    scale (k): deviation of the coefficients; k (k / 2, 2): wavevectors; quarter: the shift along y that changes
+    scale (k): root mean square of the coefficients; k (k / 2, 2): wavevectors; quarter: the shift along y that changes
     nothing.
     """
 
@@ -60,7 +61,7 @@ class Law(nn.Module):
         self.product, self.rest = Dense(products, self.latent, rng), MLP([inputs, hidden, self.latent], rng)
         with torch.no_grad():
             for layer in (self.product, self.rest.layers[-1]):
-                layer.weight *= 0.1  # begin near persistence
+                layer.weight *= 0.1  # begin nearly at persistence
             self.product.weight /= math.sqrt(products)
         self.register_buffer("scale", scale)
         self.register_buffer("k", k, persistent=False)
@@ -165,9 +166,10 @@ class Started(nn.Module):
         parameters: Tensor,  # (m, q) in their own units
         model: int = 0,
     ) -> Tensor:  # (t, m, c, y, x)
-        """Return the trajectories from fields by one model."""
-        u, z = self.case.scaled(parameters), self.encode(fields)
-        path = [z]
+        """Return the trajectories from fields by one model; warns outside the range of its training."""
+        u = self.case.scaled(parameters)
+        check(self.case, u)
+        path = [self.encode(fields)]
         with torch.no_grad():
             for _ in range(len(self.case.times) - 1):
                 path.append(self.net.one(path[-1], u, model))

@@ -31,7 +31,7 @@ class DivergedError(RuntimeError):
 class History:
     """Hold the course of a training: `values[part]` is an array (rows, s), each row a mean over `every` steps.
 
-    A part that a model returns at some steps alone has the mean over those. seconds: of training in all.
+    seconds: of training in all.
     """
 
     values: dict[str, np.ndarray] = field(default_factory=dict)
@@ -153,11 +153,10 @@ def fit(
         optimizer.step()
         schedule.step()
         for name, value in {"total": total, **parts}.items():
-            so_far, count = sums.get(name, (0, 0))
-            sums[name] = so_far + value.detach(), count + 1
+            sums[name] = sums.get(name, 0) + value.detach()
         bar.update()
         if (step + 1) % history.every == 0:
-            history.add({name: (value / count).cpu().numpy() for name, (value, count) in sums.items()})
+            history.add({name: (value / history.every).cpu().numpy() for name, value in sums.items()})
             sums = {}
             bar.set_postfix_str(f"loss {history.values['total'][-1].mean():.3g}", refresh=False)
         now = time.perf_counter()
@@ -209,5 +208,5 @@ def _resume(path, model, optimizer, schedule, recipe) -> tuple[History, int, dic
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     values = {k: v.numpy() for k, v in state["values"].items()}
-    sums = {k: (v.to(next(model.parameters()).device), count) for k, (v, count) in state["sums"].items()}
+    sums = {k: v.to(next(model.parameters()).device) for k, v in state["sums"].items()}
     return History(values, seconds=state["seconds"]), state["step"], sums

@@ -7,12 +7,14 @@ each (U. Frisch 1995, Turbulence, chapter 2),
     v(x) = sum_k e_k (a_k sqrt(2) cos(k.x) + b_k sqrt(2) sin(k.x)),   e_k = (k_y, -k_x) / |k|                      (1)
 
 and the mean of |v|^2 is the sum of all a^2 + b^2. Kolmogorov flow, pushed by sin(n y), has the same law after a shift
-by any length along x and by multiples of 2 pi / n along y, and after a turn by half a circle:
+by any length along x and by multiples of 2 pi / n along y, and after a turn by half a circle (and after a mirror x to
+-x with a shift by pi / n along y, which is not used here):
 
     shift d:  a' = a cos(k.d) - b sin(k.d),  b' = a sin(k.d) + b cos(k.d);     turn:  a' = -a,  b' = b              (2)
 
-So one trajectory is as many as there are shifts. The covariance of all these copies couples only waves with the same
-k_x whose k_y differ by multiples of n: but for a mixing among those, waves are the modes of the flow (`modes`).
+So one trajectory is as many as there are shifts. The covariance of all these copies couples a wave k only with waves of
+the same k_x whose k_y differs by multiples of n, or with their opposites: but for a mixing among those, waves are the
+modes of the flow (`modes`).
 """
 
 import math

@@ -144,7 +144,7 @@ PRESETS = three(
     started_longest=(2, 10, 20),
     started_steps=(20, 16000, 200000),
     started_rate=(2e-3, 2e-3, 1e-3),
-    started_members=((8, 12), (100, 400), (400, 2000)),
+    started_members=((8, 12), (60, 120), (200, 1000)),
     tried_lengths=((1, 50), *((1, 2, 5, 10, 25, 50),) * 2), tried_members=((2, 6), *((2, 3, 5, 10, 20, 40),) * 2),
     tried_sensors=((12, 6, 2), (32, 16, 10, 6, 4, 3, 2, 1), (75, 30, 15, 10, 5, 3, 2, 1)),
     tried_intervals=((1, 10), *((1, 2, 5, 10, 25),) * 2), tried_noises=((0.1, 0.2), *((0.05, 0.1, 0.2),) * 2),

@@ -125,8 +125,8 @@ class Kolmogorov:
         self,
         state: Tensor,  # (m, y', x') of another grid
     ) -> Tensor:  # (m, y, x)
-        """Return the states of another grid on this one, as far as both resolve them."""
-        other = Kolmogorov(state.shape[-1], dtype=self.dtype, device=self.device)
+        """Return the states of another grid on this one, as far as both resolve them; raise as `advance` does."""
+        other = Kolmogorov(state.shape[-1], wavenumber=1, dtype=self.dtype, device=self.device)  # it is not pushed
         other._check(state, "given")
         return self._resized(other._forth(state), other)
 
