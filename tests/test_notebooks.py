@@ -25,7 +25,8 @@ STALLS = ("interact", "interactive", "interactive_output", "Output")  # widgets 
 # another rounds otherwise, which training amplifies, but not beyond what another seed would do.
 RELATIVE, OF_SPREAD = 0.02, 0.5
 
-# A last cell: every control of every explorer is moved, after all else has run, as a reader would.
+# A last cell: every control of every explorer is moved, after all else has run, as a reader would. Of a control with
+# many values five are taken, the ends among them: a map is drawn for each.
 MOVES = """
 def _moved():
     from ipywidgets import HBox, Image, VBox
@@ -36,7 +37,10 @@ def _moved():
     assert found, "no explorer"
     for controls, image, message in found:
         for control in controls.children:
-            for value in getattr(control, "_options_values", ()):
+            values = list(getattr(control, "_options_values", ()))
+            if len(values) > 8:
+                values = [values[i * (len(values) - 1) // 4] for i in range(5)]
+            for value in values:
                 control.value = value
                 assert not message.value, f"{control.description} at {value!r}: {message.value}"
             if hasattr(control, "buttons"):  # a board: press one more
