@@ -50,15 +50,10 @@ from latentkit.testbeds.kolmogorov import WAVENUMBER, Kolmogorov
 PARAMETER = 3**-0.5  # deviation of what is even from -1 to 1
 
 
-def runs(P, starts: Tensor) -> Case:
-    """Return the case of runs from these starts (m, y, x); P: a LEVDA preset."""
-    return cases.flow(P.flow_size, Generator(), outputs=P.started_outputs, reynolds=P.started_reynolds, starts=starts)
-
-
 def drawn(P, count: int, rng: Generator) -> tuple[Case, Tensor]:  # (count, q)
-    """Draw so many starts and Reynolds numbers; return the case of these runs, and the numbers."""
+    """Draw so many starts and Reynolds numbers; return the case of these runs, and the numbers. P: a LEVDA preset."""
     starts = cases.flow_starts(P.flow_size, count, rng, sum(P.started_reynolds) / 2)
-    case = runs(P, starts)
+    case = cases.flow(P.flow_size, rng, outputs=P.started_outputs, reynolds=P.started_reynolds, starts=starts)
     return case, case.draw(count, rng)
 
 
@@ -141,6 +136,7 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
     center, deviation = family.latent(net)
     beside = torch.full((latent.q,), PARAMETER)  # of what is even from -1 to 1
     root = torch.cat([deviation, beside]).diag()
+    center = torch.cat([center, torch.zeros(latent.q)])  # (k + q)
 
     def full_root():
         shapes = system.vorticity(family.modes.fields(family.deviation.diag()))  # (j, y, x)
@@ -158,10 +154,9 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
         return obs._replace(std=(obs.std.square() + off[output, obs.channel].square()).sqrt())
 
     def whole(space, E, obs, solve, rng, count=1):
-        places = (
-            torch.linspace(0, P.started_observed, min(count, P.started_observed) + 1).round().int()[:-1]
-        )  # what is observed, in windows
-        borders = [*case.times[places].tolist(), float(case.times[-1])]
+        count = min(count, P.started_observed)
+        places = torch.linspace(0, P.started_observed, count + 1).round().int()  # what is observed, in windows
+        borders = [*case.times[places[:-1]].tolist(), float(case.times[-1])]
         return smoothed(space, E, borders, obs, solve, rng)
 
     def free(twin, obs, rng):
@@ -190,7 +185,7 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
 
     def ensemble(twin, obs, rng, *, radius, count):
         def solve(E, predict, here, rng):
-            modes = None if radius is None else localization.modes(case.places, here, radius * case.side)
+            modes = localization.modes(case.places, here, radius * case.side)
             return envar(E, predict, here, rng, outer=2, modes=modes)
 
         return whole(state, full(twin, P.members), obs, solve, rng, count)
@@ -202,15 +197,13 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
         return whole(state, E, obs, solve, rng)
 
     def latent_strong(twin, obs, rng, *, spread):
-        E = torch.cat([center, torch.zeros(latent.q)])[None, None]
         solve = partial(fourdvar.strong, root=spread * root, iterations=iterations)
-        return whole(latent, E, told(obs), solve, rng)
+        return whole(latent, center[None, None], told(obs), solve, rng)
 
     def full_rank(twin, obs, rng, *, spread):
         E = held(twin, P.members)
-        mean = torch.cat([center, torch.zeros(latent.q)])
         solve = partial(fourdvar.strong, root=spread * root, iterations=iterations, perturb=True)
-        return whole(latent, mean + spread * (E - mean), told(obs), solve, rng)
+        return whole(latent, center + spread * (E - center), told(obs), solve, rng)
 
     def variational(twin, obs, rng, *, variant, count, before):
         solve = partial(levda, variant=variant, iterations=iterations, before=before)
