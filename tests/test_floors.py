@@ -16,6 +16,7 @@ HOUSE = {
     "presets.sizes": (0, set()),
     "presets.start": (0, set()),
     "presets.lccvae": (0, set()),
+    "presets.llaae": (0, set()),
     "presets.levda": (0, set()),
     "provenance": (0, set()),
     "atomic": (0, set()),

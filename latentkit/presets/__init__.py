@@ -8,10 +8,10 @@ import dataclasses
 import difflib
 import math
 
-from latentkit.presets import lccvae, levda, start
+from latentkit.presets import lccvae, levda, llaae, start
 from latentkit.presets.sizes import SIZES
 
-PRESETS = {"start": start.PRESETS, "lccvae": lccvae.PRESETS, "levda": levda.PRESETS}
+PRESETS = {"start": start.PRESETS, "lccvae": lccvae.PRESETS, "llaae": llaae.PRESETS, "levda": levda.PRESETS}
 
 
 def field_names(slug: str) -> tuple[str, ...]:
