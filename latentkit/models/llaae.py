@@ -16,7 +16,10 @@ What the encoder says of a latent is one of
     gev        generalized extreme value, by quantiles     `extremes`, its equations 2 and 5; e is the mean
     moment     the paper's version of it                   `extremes`, 6; e is the mean
 
-with one shape for each latent, given or learned between bounds.
+with one shape for each latent, given or learned between bounds. Fields are standardized point by point within the
+model (`learn`); fields that may not be negative are, where asked for, made so by the decoder:
+
+    d(z) = scale softplus(q (g(z) + center / scale)) / q,   g the decoder of standardized fields, q = 6             (3)
 """
 
 from collections.abc import Sequence
@@ -31,6 +34,7 @@ from latentkit.models.nets import Dense, normal
 
 POSTERIORS = ("normal", "gev", "moment")
 FLOOR = -6.0  # of the logarithm of a scale
+SHARP = 6.0  # q of equation 3
 
 
 class Code(NamedTuple):
@@ -47,7 +51,11 @@ class LLAAE(nn.Module):
     grid: (y, x) of fields; proxies: components X; latent: k; widths: channels of the encoder's three layers; rng: one
     generator a model; alpha, beta: of equation 1, one number or one a model; weights (y, x): of points, 0 where a field
     has no value (what stands there is not looked at), scaled to the mean 1 over the others; posterior: one of
-    `POSTERIORS`; shape: of extreme values, None to learn one for each latent; circular: whether longitude is a circle.
+    `POSTERIORS`; shape: of extreme values, None to learn one for each latent; circular: whether longitude is a circle;
+    positive: equation 3, instead of center + scale g(z); networks: an encoder (s, n, 1, y, x) to (s, n, 2 k) and a
+    decoder (s, n, k) to (s, n, 1, y, x) in place of convolutional ones, such as those of `modal`. Where the encoder's
+    `settled` is true its means are never trained: h is then `refit` before and not trained, and equation 1 comes at
+    every step.
 
     Raises ValueError for an unknown posterior, weights of another grid or not above 0 anywhere, and small fields.
     """
@@ -66,6 +74,8 @@ class LLAAE(nn.Module):
         posterior: str = "normal",
         shape: float | None = None,
         circular: bool = False,
+        positive: bool = False,
+        networks: tuple[nn.Module, nn.Module] | None = None,
     ):
         super().__init__()
         if posterior not in POSTERIORS:
@@ -82,19 +92,42 @@ class LLAAE(nn.Module):
                 f"weights of shape {tuple(weights.shape)}; expected {tuple(grid)}, some above 0, none below"
             )
         s = len(rng)
-        self.latent, self.posterior, self.fixed = latent, posterior, shape
-        self.encoder = Encoder((1, *grid), widths, 2 * latent, rng, circular=circular)
-        self.decoder = Decoder(latent, (1, *grid), widths, rng, circular=circular)
+        self.latent, self.posterior, self.fixed, self.positive = latent, posterior, shape, positive
+        self.encoder, self.decoder = networks or (
+            Encoder((1, *grid), widths, 2 * latent, rng, circular=circular),
+            Decoder(latent, (1, *grid), widths, rng, circular=circular),
+        )
         self.h = Dense(proxies, latent, rng)
+        self.settled = bool(getattr(self.encoder, "settled", False))
+        if self.settled:
+            self.h.requires_grad_(False)
         if posterior != "normal" and shape is None:
             self.raw_shape = nn.Parameter(torch.zeros(s, 1, latent))
         for name, value in {"alpha": alpha, "beta": beta}.items():
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).expand(s).clone(), persistent=False)
         self.register_buffer("weights", weights / weights[weights > 0].mean(), persistent=False)
+        self.register_buffer("center", torch.zeros(s, 1, *grid), persistent=False)
+        self.register_buffer("scale", torch.ones(s, 1, *grid), persistent=False)
+
+    @torch.no_grad()
+    def learn(self, fields: Tensor) -> None:  # (n, y, x), or (s, n, y, x) with data of its own for each model
+        """Take each point's mean and deviation of training fields for `center` and `scale` (1 where they do not vary).
+
+        An encoder and a decoder that `learn` from the fields do so, too.
+        """
+        fields = self._known(fields)
+        fields = fields if fields.ndim == 4 else fields.expand(len(self.center), *fields.shape)
+        self.center = fields.mean(1, keepdim=True)
+        deviation = fields.std(1, keepdim=True, correction=0)
+        self.scale = torch.where(deviation > 1e-3 * deviation.amax((2, 3), keepdim=True), deviation, 1.0)
+        for part in (self.encoder, self.decoder):
+            if hasattr(part, "learn"):
+                part.learn(fields, self.center, self.scale, self.weights)
 
     def code(self, fields: Tensor) -> Code:  # (s, n, y, x)
         """Return what the encoder says of fields."""
-        location, log_scale = self.encoder(self._known(fields)[:, :, None]).chunk(2, -1)
+        standard = (self._known(fields) - self.center) / self.scale
+        location, log_scale = self.encoder(standard[:, :, None]).chunk(2, -1)
         scale = FLOOR + nn.functional.softplus(log_scale - FLOOR)
         if self.posterior == "normal":
             shape = location.new_zeros(len(location), 1, self.latent)
@@ -110,7 +143,10 @@ class LLAAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:  # (s, n, k) -> (s, n, y, x)
         """Return the fields of latents."""
-        return self.decoder(z)[:, :, 0]
+        standard = self.decoder(z)[:, :, 0]
+        if not self.positive:
+            return self.center + self.scale * standard
+        return self.scale * nn.functional.softplus(SHARP * (standard + self.center / self.scale)) / SHARP  # (3)
 
     def predict(self, proxies: Tensor) -> Tensor:  # (s, n, x) -> (s, n, y, x)
         """Return the fields that proxies say: d(h(X))."""
@@ -138,14 +174,15 @@ class LLAAE(nn.Module):
     def loss(self, batch, step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return equation 1 at even steps, 2 at odd ones (s), for fields (s, n, y, x) and proxies (s, n, x).
 
-        A part comes at every other step, and twofold: a mean over an even number of steps is then its own.
+        A part that comes at every other step comes twofold: a mean over an even number of steps is then its own.
         """
         fields, proxies = batch
-        if step % 2:
+        times = 1 if self.settled else 2
+        if step % times:
             with torch.no_grad():
                 wanted = self.encode(fields)
             gap = (wanted - self.h(proxies)).square().sum(-1).mean(-1)  # (2)
-            return gap, {"adjustment": 2 * gap}
+            return gap, {"adjustment": times * gap}
         code, fields = self.code(fields), self._known(fields)
         with torch.no_grad():
             said = self.h(proxies)
@@ -153,7 +190,7 @@ class LLAAE(nn.Module):
         own, other = ((part - fields).square().mul(self.weights).sum((2, 3)).mean(1) for part in found.chunk(2, 1))
         kl = self.divergence(code).mean(1)
         total = own + self.alpha * other + self.beta * kl  # (1)
-        return total, {"reconstruction": 2 * own, "prediction": 2 * other, "kl": 2 * kl}
+        return total, {"reconstruction": times * own, "prediction": times * other, "kl": times * kl}
 
     def _known(self, fields: Tensor) -> Tensor:
         """Return fields with 0 where they have no value."""
@@ -161,16 +198,18 @@ class LLAAE(nn.Module):
 
     @torch.no_grad()
     def refit(self, fields: Tensor, proxies: Tensor, *, batch: int = 512) -> None:  # (n, y, x), (n, x)
-        """Solve for h by least squares on the means of latents, of training data shared by all models.
+        """Solve for h by least squares on the means of latents of training data.
+
+        Both are shared by all models, or with the axis s first.
 
         Raises ValueError for no more samples than proxies.
         """
-        n, count = proxies.shape
+        n, count = proxies.shape[-2:]
         if n <= count:
             raise ValueError(f"{n} samples for {count} proxies; expected more samples: take fewer components")
         s = len(self.h.weight)
-        codes = [self.encode(some.expand(s, *some.shape)) for some in fields.split(batch)]
-        X = torch.cat([proxies, torch.ones(n, 1)], 1).double()
-        for i, wanted in enumerate(torch.cat(codes, 1).double()):
-            found = torch.linalg.lstsq(X, wanted).solution.float()
+        fields, proxies = fields.expand(s, *fields.shape[-3:]), proxies.expand(s, n, count)
+        codes = torch.cat([self.encode(some) for some in fields.split(batch, 1)], 1)
+        for i, (x, wanted) in enumerate(zip(proxies.double(), codes.double(), strict=True)):
+            found = torch.linalg.lstsq(torch.cat([x, x.new_ones(n, 1)], 1), wanted).solution.float()
             self.h.weight[i], self.h.bias[i] = found[:-1], found[-1:]
