@@ -48,7 +48,7 @@ def open_pair(source: str, proxy: str = "psl", field: str = "pr"):
     if len(parts) > 2 or not all(parts):
         raise ValueError(f"SOURCE is {source!r}; expected 'archive', one path, or two with a semicolon: proxy; field")
     parts = ["archive:winter_days" if part == "archive" else part for part in parts]
-    found = [open_field(part, name, members=False) for part, name in zip((parts[0], parts[-1]), (proxy, field))]
+    found = [open_field(part, name, members=False) for part, name in ((parts[0], proxy), (parts[-1], field))]
     x, y = (a if "member" in a.dims else a.expand_dims(member=[0]) for a in found)
     for dim in ("time", "member"):
         _matching(x, y, dim)
@@ -100,17 +100,15 @@ def split(proxy, field, splits: int, *, members: int, tested: int = 2, days: int
     stacked = [torch.stack([torch.nan_to_num(pair[part][0][:, 0]) for pair in images]) for part in (0, 1)]
     proxies = [torch.stack([pair[part] for pair in columns]) for part in (0, 1)]
     layouts = tuple(pair[1][1] for pair in images)
-    return Split(
-        stacked[0], proxies[0], stacked[1], proxies[1], area / area[area > 0].mean(), layouts, tuple(words)
-    )
+    return Split(stacked[0], proxies[0], stacked[1], proxies[1], area / area[area > 0].mean(), layouts, tuple(words))
 
 
 def _matching(x, y, dim: str) -> None:
     a, b = x[dim].values, y[dim].values
     if len(a) != len(b) or not (a == b).all():
-        k = next((i for i, (p, q) in enumerate(zip(a, b)) if p != q), min(len(a), len(b)))
+        k = next((i for i, (p, q) in enumerate(zip(a, b, strict=False)) if p != q), min(len(a), len(b)))
         told = [str(v[k]) if k < len(v) else "none" for v in (a, b)]
         raise ValueError(
-            f"{x.name} and {y.name} differ along {dim}: {len(a)} and {len(b)} values, the first that differ, number {k}, "
-            f"{told[0]} and {told[1]}; select those that both have"
+            f"{x.name} and {y.name} differ along {dim}: {len(a)} and {len(b)} values, the first that differ, number "
+            f"{k}, {told[0]} and {told[1]}; select those that both have"
         )

@@ -72,7 +72,9 @@ class ModalDecoder(nn.Module):
         self.last = Convolution(channels, 1, rng, circular=circular)
         s = len(rng)
         self.register_buffer("components", torch.zeros(s, latent, math.prod(grid)), persistent=False)
-        self.register_buffer("known", torch.cat([torch.zeros(2, *grid), places]).expand(s, -1, -1, -1), persistent=False)
+        self.register_buffer(
+            "known", torch.cat([torch.zeros(2, *grid), places]).expand(s, -1, -1, -1), persistent=False
+        )
 
     def learn(self, fields: Tensor, center: Tensor, scale: Tensor, weights: Tensor) -> None:
         """Find the components of training fields (s, n, y, x), and keep what is known of each place."""

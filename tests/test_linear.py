@@ -1,0 +1,41 @@
+"""What needs no network: ridge against scikit-learn, analogues by hand, settings chosen on training days alone."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from latentkit.models import linear
+from latentkit.models.train import generator
+
+X, T = (torch.randn(2, n, 5, generator=generator(n, "x")) for n in (40, 7))
+Y = X @ torch.randn(2, 5, 3, generator=generator(0, "b")) + torch.randn(2, 40, 3, generator=generator(0, "e")) + 2
+
+
+@pytest.mark.parametrize("penalty", [0.0, 3.0])
+def test_ridge_is_that_of_an_external_package(penalty):
+    found = linear.ridge(X, Y, T, penalty)
+    for i in range(2):
+        peer = Ridge(penalty).fit(X[i].double().numpy(), Y[i].double().numpy())
+        np.testing.assert_allclose(found[i], peer.predict(T[i].double().numpy()), rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_solved_for_is_refused():
+    with pytest.raises(ValueError, match="penalty 0 with 4 samples of 5 proxies"):
+        linear.ridge(X[:, :4], Y[:, :4], T)
+    with pytest.raises(ValueError, match="penalty -1"):
+        linear.ridge(X, Y, T, -1)
+
+
+def test_the_nearest_day_is_its_own_analogue():
+    torch.testing.assert_close(linear.analogues(X, Y, X, 1), Y)
+    torch.testing.assert_close(linear.analogues(X, Y, T, 40), Y.mean(1, keepdim=True).expand(2, 7, 3))
+
+
+def test_a_setting_is_chosen_on_the_last_fifth():
+    weights = torch.ones(3)
+    assert linear.chosen(linear.ridge, (1e6, 0.1), X, Y.clamp_min(0), weights) == [0.1, 0.1]
+    spoiled = Y.clone()
+    spoiled[0, :32] = 0
+    spoiled[0, 32:] = 5
+    assert len(linear.chosen(linear.ridge, (1e6, 0.1), X, spoiled, weights)) == 2
