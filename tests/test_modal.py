@@ -55,7 +55,7 @@ def test_only_what_a_neighborhood_adds_is_trained():
     model.refit(rain, X)
     before = model.encode(rain), model.h.weight.clone()
     data = Shuffled([rain, X], 60, (0, 1), [True, True])
-    history = fit(model, data, steps=60, seeds=(0, 1), learning_rate=1e-2, progress=False)
+    history = fit(model, data, steps=100, seeds=(0, 1), learning_rate=3e-2, progress=False)
     assert set(history.values) == {"total", "reconstruction", "prediction", "kl"}
     torch.testing.assert_close(model.encode(rain), before[0])
     torch.testing.assert_close(model.h.weight, before[1])
