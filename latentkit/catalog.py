@@ -153,9 +153,9 @@ def run_key(notebook: Notebook, values: dict, inputs: str | None) -> str:
     counts with the size and time of its files, so that other data make another run.
     """
     full = notebook.parameters | values
-    stamps = []
-    if os.path.isabs(str(full.get("SOURCE", ""))):
-        stamps = [(f, os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in sorted(glob.glob(full["SOURCE"]))]
+    named = [part.strip() for part in str(full.get("SOURCE", "")).split(";")]  # a pair has a semicolon
+    files = [f for part in named if os.path.isabs(part) for f in sorted(glob.glob(part))]
+    stamps = [(f, os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
     text = json.dumps([inputs, full, stamps], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -219,7 +219,9 @@ def _unknown(what: str, found: str, known: list[str]) -> str:
 
 
 def _found_from_here(source: str) -> str:
-    """Return an absolute path for what lies in the user's working folder; the kernel works in another."""
+    """Return absolute paths for what lies in the user's working folder; the kernel works in another."""
+    if ";" in source:  # a pair
+        return "; ".join(_found_from_here(part.strip()) for part in source.split(";"))
     path = Path(source).expanduser()
     named = source == "archive" or source.startswith("archive:")
     return str(Path.cwd() / path) if not named and glob.glob(str(path)) else source

@@ -5,6 +5,7 @@ numbers of one size, as in C. Heinze-Deml et al. 2021), and both are split into 
 members of an ensemble where there are three or more, the last days where there is one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ class Split:
 
     field, proxy: of training (s, n, y, x), (s, n, p); tested_field, tested_proxy: of the days held out (s, m, y, x),
     (s, m, p); area (y, x): of each point, of mean 1, and 0 where it has no value; layouts: the ways back for the
-    tested fields, one a split; held_out: what each split holds out, in words.
+    tested fields, one a split; held_out: what each split holds out, in words; circular: whether longitude is a circle.
     """
 
     field: object
@@ -29,6 +30,7 @@ class Split:
     area: object
     layouts: tuple
     held_out: tuple[str, ...]
+    circular: bool
 
     def labelled(self, tested, split: int):  # (m, y, x)
         """Return fields of the days that a split holds out as a labelled field [mm0.5 day-0.5]."""
@@ -64,8 +66,8 @@ def root(field):
     return np.sqrt(field).rename(f"root_{field.name}").assign_attrs(attrs)
 
 
-def split(proxy, field, splits: int, *, members: int, tested: int = 2, days: int | None = None) -> Split:
-    """Split a pair into days to train with and days held out, `splits` times.
+def split(proxy, field, splits: Sequence[int], *, members: int, tested: int = 2, days: int | None = None) -> Split:
+    """Split a pair into days to train with and days held out, once for each number in `splits`.
 
     members: to train with, at most, where there are more than `tested`; split 0 then holds out the last `tested`
     members, split 1 the first ones, and so on. Where there are fewer, all splits hold out the last `days`, by default
@@ -77,7 +79,7 @@ def split(proxy, field, splits: int, *, members: int, tested: int = 2, days: int
 
     count, n = field.sizes["member"], field.sizes["time"]
     chosen, words = [], []
-    for i in range(splits):
+    for i in splits:
         if count > tested:
             out = [(tested * (i - 1) + j) % count for j in range(tested)]
             kept = [(out[-1] + 1 + j) % count for j in range(min(members, count - tested))]
@@ -100,7 +102,14 @@ def split(proxy, field, splits: int, *, members: int, tested: int = 2, days: int
     stacked = [torch.stack([torch.nan_to_num(pair[part][0][:, 0]) for pair in images]) for part in (0, 1)]
     proxies = [torch.stack([pair[part] for pair in columns]) for part in (0, 1)]
     layouts = tuple(pair[1][1] for pair in images)
-    return Split(stacked[0], proxies[0], stacked[1], proxies[1], area / area[area > 0].mean(), layouts, tuple(words))
+    area = area / area[area > 0].mean()
+    return Split(*(stacked[0], proxies[0], stacked[1], proxies[1]), area, layouts, tuple(words), around(field))
+
+
+def around(field) -> bool:
+    """Return whether the longitudes of a field go around the globe."""
+    lon = field["lon"].values
+    return len(lon) > 2 and bool(abs(lon[-1] - lon[0] + (lon[1] - lon[0]) - 360) < 0.5 * abs(lon[1] - lon[0]))
 
 
 def _matching(x, y, dim: str) -> None:

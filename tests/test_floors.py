@@ -48,6 +48,8 @@ HOUSE = {
     "models.modal": (1, {"torch"}),
     "models.adjusting": (1, {"numpy", "torch"}),
     "pairs": (1, {"numpy", "torch"}),
+    "models.resampling": (0, {"torch"}),
+    "regional": (1, {"numpy"}),
     "models.waves": (1, {"torch"}),
     "models.started": (1, {"torch"}),
     "assimilation.anywhere": (1, {"torch"}),

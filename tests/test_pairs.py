@@ -60,32 +60,33 @@ def test_other_than_one_or_two_sources_are_refused(source):
 
 def test_splits_hold_out_members_of_their_own():
     x, y = made("psl"), made("pr")
-    found = pairs.split(x, y, 2, members=8, tested=1)
+    found = pairs.split(x, y, (0, 1), members=8, tested=1)
     assert found.held_out == ("members 3", "members 0")
     assert found.field.shape == (2, 30, 8, 12) and found.tested_proxy.shape == (2, 10, 96)
+    assert not found.circular
     torch.testing.assert_close(found.field[1][:10] ** 2, torch.tensor(y.values[1]))
     torch.testing.assert_close(found.tested_field[1] ** 2, torch.tensor(y.values[0]))
 
 
 def test_members_beyond_those_asked_for_are_left_out():
-    found = pairs.split(made("psl"), made("pr"), 1, members=1, tested=2)
+    found = pairs.split(made("psl"), made("pr"), (0,), members=1, tested=2)
     assert found.field.shape[1] == 10 and found.held_out == ("members 2, 3",)
 
 
 def test_one_member_is_split_in_time():
     x, y = made("psl", 1), made("pr", 1)
-    assert pairs.split(x, y, 1, members=6).tested_field.shape[1] == 2
-    found = pairs.split(x, y, 2, members=6, days=3)
+    assert pairs.split(x, y, (0,), members=6).tested_field.shape[1] == 2
+    found = pairs.split(x, y, (0, 1), members=6, days=3)
     assert found.tested_field.shape[1] == 3 and found.held_out == ("the last 3 days",) * 2
     with pytest.raises(ValueError, match="10 days held out of 10; expected fewer"):
-        pairs.split(x, y, 1, members=6, days=10)
+        pairs.split(x, y, (0,), members=6, days=10)
 
 
 def test_points_without_a_value_have_no_area_and_come_back_missing():
     x, y = made("psl"), made("pr")
     y[:, :, 0] = np.nan
     y[0, 3, 1, 1] = np.nan  # on one day alone
-    found = pairs.split(x, y, 1, members=2)
+    found = pairs.split(x, y, (0,), members=2)
     assert (found.area == 0).sum() == 13 and found.field.isfinite().all()
     torch.testing.assert_close(found.area[found.area > 0].mean(), torch.tensor(1.0))
     back = found.labelled(found.tested_field[0], 0)
@@ -98,4 +99,10 @@ def test_no_point_with_a_value_on_every_day_is_an_error():
     y = made("pr")
     y[0, 0] = np.nan
     with pytest.raises(ValueError, match="no point of pr has a value on every day"):
-        pairs.split(made("psl"), y, 1, members=2)
+        pairs.split(made("psl"), y, (0,), members=2)
+
+
+def test_a_globe_is_a_circle():
+    field = made("pr", x=12)
+    assert not pairs.around(field)
+    assert pairs.around(field.assign_coords(lon=np.arange(12) * 30.0))
