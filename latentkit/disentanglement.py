@@ -7,8 +7,8 @@ disentanglement in variational autoencoders, equation 6): what the first latent 
 
 Latents and factors are continuous here, so both are cut into B bins of equal counts, H = log B, and I is that of the
 counts (the plug-in estimate). It is too large by about (B - 1)^2 / (2 n) for independent numbers (M. S. Roulston, 1999,
-Estimating the errors on measured entropy and mutual information), and never above log B. The difference in (1) is nearly
-free of the former where both terms are small; that of noise is the *null*, from factors that are shuffled.
+Estimating the errors on measured entropy and mutual information), and never above log B. The difference in (1) is
+nearly free of the former where both terms are small; that of noise is the *null*, from factors that are shuffled.
 
 *DCI* (C. Eastwood and C. K. I. Williams, 2018, A framework for the quantitative evaluation of disentangled
 representations, section 2): a regressor of each factor on all latents gives importances R (k, f). With
@@ -29,6 +29,8 @@ the squared correlations of a factor with the two latents that have the largest,
 All are 1 for factors permuted, scaled or reflected, 0 for noise. For two factors rotated by 45 degrees (1), (2), (3)
 and (5) are 0, and (4) is as it was.
 """
+
+import warnings
 
 import numpy as np
 
@@ -148,6 +150,25 @@ def scores(z: np.ndarray, v: np.ndarray, rng: np.random.Generator, *, least: flo
     return {"used": heard.shape[1]} | {name: found[name] for name in names}
 
 
+def unmixed(learned: np.ndarray, other: np.ndarray, rng: np.random.Generator, *, least: float = 0.0) -> np.ndarray:
+    """Return latents (n, k) turned to the axes along which those learned from are most independent (FastICA).
+
+    A. Hyvarinen (1999), Fast and robust fixed-point algorithms for independent component analysis. Latents whose
+    variance is not above `least` are left out; where one at most is above it, latents come back as they are.
+    """
+    from sklearn.decomposition import FastICA
+    from sklearn.exceptions import ConvergenceWarning
+
+    heard = np.var(learned, 0) > least
+    if heard.sum() < 2:
+        return other
+    seed = int(rng.integers(2**31))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # two Gaussian latents have no axes to converge to
+        found = FastICA(whiten="unit-variance", max_iter=500, tol=1e-3, random_state=seed).fit(learned[:, heard])
+    return found.transform(other[:, heard])
+
+
 def baselines(
     fields: tuple[np.ndarray, np.ndarray],  # (n, p) to learn from, and to give latents of
     proxies: tuple[np.ndarray, np.ndarray],  # (n, x) of the same samples
@@ -156,24 +177,21 @@ def baselines(
 ) -> dict[str, np.ndarray]:  # (n, count) each
     """Return latents that need no network: what every model has to beat.
 
-    PCA; ICA of these components (FastICA); a random projection; and what least squares on proxies say of the PCA's.
+    PCA; ICA of these components (`unmixed`); a random projection; and what least squares on proxies say of the PCA's.
     Raises ValueError for more latents than proxies or than points.
     """
-    from sklearn.decomposition import PCA, FastICA
+    from sklearn.decomposition import PCA
 
     most = min(fields[0].shape[1], proxies[0].shape[1])
     if count > most:
-        raise ValueError(
-            f"{count} latents of {fields[0].shape[1]} points and {proxies[0].shape[1]} proxies; at most {most}"
-        )
-    seed = int(rng.integers(2**31))
-    modes = PCA(count, whiten=True, random_state=seed).fit(fields[0])
+        told = f"{count} latents of {fields[0].shape[1]} points and {proxies[0].shape[1]} proxies"
+        raise ValueError(f"{told}; expected {most} at most")
+    modes = PCA(count, whiten=True, random_state=int(rng.integers(2**31))).fit(fields[0])
     own, other = (modes.transform(x) for x in fields)
-    separated = FastICA(count, whiten="unit-variance", max_iter=1000, tol=1e-3, random_state=seed).fit(own)
     X, new = (np.column_stack([x, np.ones(len(x))]) for x in proxies)
     return {
         "PCA": other,
-        "ICA": separated.transform(other),
+        "ICA": unmixed(own, other, rng),
         "random projection": (fields[1] - fields[0].mean(0)) @ rng.standard_normal((fields[1].shape[1], count)),
         "OLS from the proxy": new @ np.linalg.lstsq(X, own, rcond=None)[0],
     }

@@ -125,8 +125,16 @@ def test_baselines_find_what_they_are_made_for():
     assert sap["ICA"] > 0.97  # uniform factors, mixed linearly
     np.testing.assert_allclose(found["OLS from the proxy"], found["PCA"], atol=1e-6)  # the proxy is the factors
     assert all(z.shape == (2000, 2) for z in found.values())
-    with pytest.raises(ValueError, match="3 latents of 20 points and 2 proxies; at most 2"):
+    with pytest.raises(ValueError, match="3 latents of 20 points and 2 proxies; expected 2 at most"):
         dis.baselines(fields, (v, other), 3, rng())
+
+
+def test_what_was_mixed_is_unmixed_where_it_is_not_gaussian():
+    mixed = FACTORS @ np.random.default_rng(8).standard_normal((3, 3))
+    silent = np.column_stack([mixed, 1e-6 * NOISE[:, 0]])
+    assert dis.sap(mixed, FACTORS)["sap"] < 0.6 < 0.97 < dis.sap(dis.unmixed(mixed, mixed, rng()), FACTORS)["sap"]
+    assert dis.unmixed(silent, silent, rng(), least=0.01).shape == (N, 3)
+    assert dis.unmixed(silent[:, 3:], silent[:, 3:], rng(), least=0.01) is not None
 
 
 BAD = np.where(np.arange(N)[:, None] == 7, np.nan, FACTORS[:, :1])
