@@ -38,6 +38,7 @@ class LLAAE:
     rain_betas: tuple[float, ...]  # tried for methods without an adjustment
     rain_pairs: tuple[tuple[float, float], ...]  # alpha, beta tried for those with one; as many
     rain_tuning: int  # seeds that settings are chosen with, apart from those scored
+    rain_trees: int  # of the forests that DCI asks
 
 
 PRESETS = three(
@@ -59,7 +60,7 @@ PRESETS = three(
     rain_proxies=(8, 8, 8),
     rain_proxy_noise=(0.3, 0.3, 0.3),
     rain_days=(400, 4000, 40000),
-    rain_tested=(400, 2000, 10000),
+    rain_tested=(300, 2000, 10000),
     rain_latent=(8, 8, 8),
     rain_hidden=(16, 40, 200),
     rain_batch=(64, 64, 64),
@@ -68,4 +69,5 @@ PRESETS = three(
     rain_betas=((2.0, 4.0, 8.0, 16.0, 32.0, 64.0),) * 3,
     rain_pairs=(((2.0, 0.5), (1.0, 1.0), (1.0, 8.0), (1.0, 16.0), (0.1, 8.0), (0.1, 16.0)),) * 3,  # table 1: two
     rain_tuning=(1, 2, 3),
+    rain_trees=(2, 10, 100),
 )
