@@ -6,7 +6,7 @@ import torch
 from latentkit.models import rivals
 from latentkit.models.llaae import LLAAE
 from latentkit.models.smooth import Waves, cosines, dense, fourier
-from latentkit.models.train import generator
+from latentkit.models.train import History, generator
 from latentkit.presets import preset
 
 P = preset("llaae", "quick", rain_days=128, rain_tested=64, rain_steps=4)
@@ -87,3 +87,11 @@ def test_each_method_with_a_choice_has_as_many_trials():
     assert all(alpha == 0 for name in ("beta-VAE", "beta-TCVAE") for alpha, _ in rivals.settings(P, name))
     with pytest.raises(ValueError, match="the method is 'GAN'; expected one of VAE, beta-VAE"):
         rivals.Bed(P).model("GAN", [(0.0, 1.0)], [0])
+
+
+def test_a_thinned_history_has_the_same_means():
+    values = torch.randn(100, 3, generator=generator(0, "h")).numpy()
+    found = rivals.thinned(History({"total": values}, every=40, seconds=7.0))
+    assert found.values["total"].shape == (20, 3) and (found.every, found.seconds) == (200, 7.0)
+    assert found.values["total"].mean() == pytest.approx(values.mean(), abs=1e-6)
+    assert rivals.thinned(History({"total": values[:4]}, 1)).values["total"].shape == (4, 3)

@@ -83,11 +83,12 @@ class Bed:
         return dense(kind(*size, init, alpha=alpha, beta=beta, **more), P.rain_hidden, last)
 
     def train(self, model: LLAAE, seeds: Sequence[int], checkpoint: Path | None = None) -> History:
-        """Train a stack that `model` made for some settings and these seeds."""
+        """Train a stack that `model` made for some settings and these seeds; the history has 20 rows at most."""
         P, data, count = self.P, self.data(seeds, "train", self.P.rain_days), len(model.h.weight) // len(seeds)
         batches = _Repeated(Shuffled(data[:2], P.rain_batch, seeds, [True, True]), count)
         every = [seed for _ in range(count) for seed in seeds]
-        return fit(model, batches, steps=P.rain_steps, seeds=every, learning_rate=P.rain_rate, checkpoint=checkpoint)
+        rate = P.rain_rate
+        return thinned(fit(model, batches, steps=P.rain_steps, seeds=every, learning_rate=rate, checkpoint=checkpoint))
 
     def codes(self, model: LLAAE, data: Data) -> Tensor:  # (settings seeds, n, k)
         """Return the mean latents of data by a stack that `model` made for some settings and the seeds of the data."""
@@ -102,6 +103,14 @@ class Bed:
         fitting = lambda model, checkpoint: self.train(model, seeds, checkpoint)  # noqa: E731
         history = weights.obtain(model, f"llaae_23_{METHODS[name][0]}", known, fitting, retrain=retrain, bits=8)
         return model.eval(), history
+
+
+def thinned(history: History, rows: int = 20) -> History:
+    """Return a history in fewer rows, means of several: the room for shipped weights is limited."""
+    length = len(next(iter(history.values.values())))
+    each = max(1, length // rows)
+    means = {k: v[: length // each * each].reshape(-1, each, v.shape[1]).mean(1) for k, v in history.values.items()}
+    return History(means, history.every * each, history.seconds)
 
 
 class _Repeated:
