@@ -159,7 +159,8 @@ def unmixed(learned: np.ndarray, other: np.ndarray, rng: np.random.Generator, *,
     from sklearn.decomposition import FastICA
     from sklearn.exceptions import ConvergenceWarning
 
-    heard = np.var(learned, 0) > least
+    learned, other = (np.asarray(x, float) for x in (learned, other))  # in single precision FastICA loses directions
+    heard = learned.var(0) > least
     if heard.sum() < 2:
         return other
     seed = int(rng.integers(2**31))
@@ -182,6 +183,7 @@ def baselines(
     """
     from sklearn.decomposition import PCA
 
+    fields, proxies = ([np.asarray(x, float) for x in pair] for pair in (fields, proxies))
     most = min(fields[0].shape[1], proxies[0].shape[1])
     if count > most:
         told = f"{count} latents of {fields[0].shape[1]} points and {proxies[0].shape[1]} proxies"

@@ -134,6 +134,8 @@ def test_what_was_mixed_is_unmixed_where_it_is_not_gaussian():
     silent = np.column_stack([mixed, 1e-6 * NOISE[:, 0]])
     assert dis.sap(mixed, FACTORS)["sap"] < 0.6 < 0.97 < dis.sap(dis.unmixed(mixed, mixed, rng()), FACTORS)["sap"]
     assert dis.unmixed(silent, silent, rng(), least=0.01).shape == (N, 3)
+    single = mixed.astype(np.float32)
+    assert np.linalg.cond(np.cov(dis.unmixed(single, single, rng()).T)) < 1.1  # nothing is lost
     assert dis.unmixed(silent[:, 3:], silent[:, 3:], rng(), least=0.01) is not None
 
 
