@@ -34,6 +34,23 @@ class LLAAE:
     analogues: tuple[int, ...]  # ours: how many, likewise
     draws: int  # ours: of a distributional prediction, and series of a weather generator
     block: int  # days that the weather generator keeps together; the reference: blocks
+    # Disentanglement (notebook 23): all are ours, but for the first two pairs
+    rain_grid: tuple[int, int]
+    rain_waves: tuple[int, int]  # in latitude and longitude, that models see
+    rain_noise: float  # of fields [mm^0.5 day^-0.5]
+    rain_proxies: int
+    rain_proxy_noise: float  # beside drivers of variance 1
+    rain_days: int  # to train on
+    rain_tested: int  # to score with
+    rain_latent: int
+    rain_hidden: int
+    rain_batch: int
+    rain_steps: int
+    rain_rate: float
+    rain_betas: tuple[float, ...]  # tried for methods without an adjustment
+    rain_pairs: tuple[tuple[float, float], ...]  # alpha, beta tried for those with one; as many
+    rain_tuning: int  # seeds that settings are chosen with, apart from those scored
+    rain_trees: int  # of the forests that DCI asks
 
 
 PRESETS = three(
@@ -60,4 +77,20 @@ PRESETS = three(
     analogues=((5, 20), (5, 10, 20, 40, 80), (5, 10, 20, 40, 80)),
     draws=(5, 30, 100),
     block=(5, 5, 5),
+    rain_grid=((16, 32),) * 3,
+    rain_waves=((8, 16),) * 3,
+    rain_noise=(0.3, 0.3, 0.3),
+    rain_proxies=(8, 8, 8),
+    rain_proxy_noise=(0.3, 0.3, 0.3),
+    rain_days=(400, 4000, 40000),
+    rain_tested=(300, 2000, 10000),
+    rain_latent=(8, 8, 8),
+    rain_hidden=(16, 40, 200),
+    rain_batch=(64, 64, 64),
+    rain_steps=(60, 4000, 40000),
+    rain_rate=(1e-2, 1e-2, 3e-3),
+    rain_betas=((2.0, 4.0, 8.0, 16.0, 32.0, 64.0),) * 3,
+    rain_pairs=(((2.0, 0.5), (1.0, 1.0), (1.0, 8.0), (1.0, 16.0), (0.1, 8.0), (0.1, 16.0)),) * 3,  # table 1: two
+    rain_tuning=(1, 2, 3),
+    rain_trees=(2, 10, 100),
 )
