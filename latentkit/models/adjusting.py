@@ -109,7 +109,8 @@ def obtain(
             model, batches, steps=steps, seeds=seeds, learning_rate=learning_rate, clip=100.0, checkpoint=checkpoint
         )
         batches.rows[steps] = batches.losses()
-        rows = [batches.rows.get(i * batches.every, batches.rows[steps]) for i in range(1, LOOKS + 1)]
+        none = {k: np.full_like(v, np.nan) for k, v in batches.rows[steps].items()}  # before a training was resumed
+        rows = [batches.rows.get(i * batches.every, none) for i in range(1, LOOKS)] + [batches.rows[steps]]
         history.values |= {k: np.stack([row[k] for row in rows]).astype(np.float32) for k in rows[0]}
         return history
 

@@ -1,0 +1,70 @@
+"""Latent linear adjustment, data in and models out: both kinds, held-out losses, weights found again, refits exact."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from latentkit.models import adjusting
+from latentkit.models.train import generator
+from latentkit.pairs import Split
+
+GRID = (8, 12)
+X = torch.randn(2, 50, 9, generator=generator(0, "x"))
+Y = (X @ torch.randn(2, 9, 96, generator=generator(0, "b")) / 3).unflatten(-1, GRID).clamp_min(0)
+SPLIT = Split(Y[:, :40], X[:, :40], Y[:, 40:], X[:, 40:], torch.ones(GRID), (), ("days 40 to 49",) * 2, circular=True)
+KINDS = {"convolutional": {"widths": (3, 4, 5), "latent": 4}, "modal": {"widths": (3, 1), "latent": 6, "maps": 1}}
+DATA = [{"name": "made", "period": None, "sha256": None}]
+
+
+def made(kind, split=SPLIT, name="tried", **changes):
+    settings = {"components": 5, "alpha": 2.0, "beta": 0.5, "batch": 16, "passes": 3, "learning_rate": 1e-3}
+    settings |= {"seeds": [0, 1], "circular": True, "data": DATA, **KINDS[kind], **changes}
+    return adjusting.obtain(split, name, kind, **settings)
+
+
+@pytest.fixture(autouse=True)
+def own_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTKIT_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_is_found_again_with_the_same_answers(kind, capsys):
+    model, says, history = made(kind)
+    again, _, known = made(kind)
+    assert "trained anew" in capsys.readouterr().out
+    proxies = says(SPLIT.tested_proxy)
+    torch.testing.assert_close(model.predict(proxies), again.predict(proxies))
+    assert set(history.values) == set(known.values)
+    parts = {"reconstruction", "prediction", "kl"} | ({"adjustment"} if kind == "convolutional" else set())
+    assert {f"tested {p}" for p in parts} <= set(history.values)
+    assert history.values["tested prediction"].shape == (adjusting.LOOKS, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_map_is_least_squares_on_the_latents_of_training_days(kind):
+    model, says, _ = made(kind)
+    proxies = says(SPLIT.proxy)
+    residual = model.encode(SPLIT.field) - model.h(proxies)
+    torch.testing.assert_close(residual.mean(1), torch.zeros(2, model.latent), atol=1e-4, rtol=0)
+    torch.testing.assert_close(proxies.mT @ residual / 40, torch.zeros(2, 5, model.latent), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_days_held_out_change_nothing(kind):
+    model, says, _ = made(kind, name="one")
+    spoiled = dataclasses.replace(SPLIT, tested_field=SPLIT.tested_field * 9 + 1, tested_proxy=SPLIT.tested_proxy - 3)
+    other, _, _ = made(kind, spoiled, name="two")
+    torch.testing.assert_close(model.predict(says(SPLIT.proxy)), other.predict(says(SPLIT.proxy)))
+
+
+def test_other_kinds_are_refused():
+    with pytest.raises(ValueError, match="kind is 'dense'; expected one of convolutional, modal"):
+        adjusting.obtain(SPLIT, "tried", "dense", components=5, latent=4, widths=(3, 1), alpha=1.0, beta=1.0, batch=16,
+                         passes=1, learning_rate=1e-3, seeds=[0, 1], circular=True, data=DATA)  # fmt: skip
+
+
+def test_what_is_told_is_not_below_zero():
+    found = adjusting.told(lambda z: z - 1, torch.zeros(2, 7, 3), batch=3)
+    assert found.shape == (2, 7, 3) and (found == 0).all()
