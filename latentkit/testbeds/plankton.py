@@ -233,7 +233,9 @@ class Plankton:
 
     def _check(self, state: Tensor) -> None:
         if state.ndim != 4 or tuple(state.shape[1:]) != (2, *self.size):
-            raise ValueError(f"the state has shape {tuple(state.shape)}; expected (m, 2, {self.size[0]}, {self.size[1]})")
+            raise ValueError(
+                f"the state has shape {tuple(state.shape)}; expected (m, 2, {self.size[0]}, {self.size[1]})"
+            )
         if not torch.isfinite(state).all():
             raise NotFiniteError("the state given is not finite; look at where it comes from")
         if (state < 0).any():

@@ -137,26 +137,25 @@ class Sea:
             self._days[day] = self._made(day)
         return self._days[day]
 
-    def proxies(self, start: int, stop: int) -> tuple[Tensor, Tensor]:  # (m, y, x) twice
-        """Return light and temperature in the mean over the days start, ..., stop - 1."""
-        found = [self._made(day, flow=False) for day in range(start, stop)]
-        return tuple(torch.stack([getattr(w, name) for w in found]).mean(0) for name in ("light", "temperature"))
+    def skies(self, day: int) -> tuple[Tensor, Tensor]:  # (m, y, x) twice
+        """Return light and temperature of a whole day."""
+        return self._skies(day, self.flow.field(day))
 
-    def _made(self, day: int, flow: bool = True) -> Water:
-        season, north = 2 * math.pi * day / YEAR, self.middle[:, None]
-        eddy = self.flow.field(day)
+    def _skies(self, day: int, eddy: Tensor) -> tuple[Tensor, Tensor]:
         cloud = torch.sigmoid(self.clouds.field(day))
         light = PAR * 0.7 * sunlight(self.latitude, day)[:, None] * (1 - 0.6 * cloud)  # (1)
-        warm = 26 - 18 * north + (2 + 2 * north) * math.cos(season - 2 * math.pi * 230 / YEAR)
-        temperature = warm + self.air * self.weather.field(day) + self.eddies * eddy  # (2)
-        rise = torch.sigmoid((north - 0.5) * 12)
-        nutrient = (0.5 + 9.5 * rise) * torch.exp(-PUMP * eddy)
-        supply = (1 + 0.8 * math.cos(season - 2 * math.pi * 45 / YEAR)) / 20  # (4)
-        stream = light.new_zeros(1)
-        if flow:
-            y = torch.arange(self.size[0] + 1)[:, None] / self.size[0]
-            wide = 0.1 * self.size[0] * self.cell  # of the jet [m]
-            stream = self.unit * self.flow.field(day, corners=True) - self.jet * wide * torch.tanh((y - 0.5) / 0.1)  # (3)
+        north, season = self.middle[:, None], math.cos(2 * math.pi * (day - 230) / YEAR)
+        warm = 26 - 18 * north + (2 + 2 * north) * season
+        return light, warm + self.air * self.weather.field(day) + self.eddies * eddy  # (2)
+
+    def _made(self, day: int) -> Water:
+        eddy, north = self.flow.field(day), self.middle[:, None]
+        light, temperature = self._skies(day, eddy)
+        y = torch.arange(self.size[0] + 1)[:, None] / self.size[0]
+        wide = 0.1 * self.size[0] * self.cell  # of the jet [m]
+        stream = self.unit * self.flow.field(day, corners=True) - self.jet * wide * torch.tanh((y - 0.5) / 0.1)  # (3)
+        nutrient = (0.5 + 9.5 * torch.sigmoid((north - 0.5) * 12)) * torch.exp(-PUMP * eddy)
+        supply = (1 + 0.8 * math.cos(2 * math.pi * (day - 45) / YEAR)) / 20  # (4)
         return Water(stream, light, temperature, nutrient, supply)
 
 
