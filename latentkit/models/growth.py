@@ -10,9 +10,9 @@ exponential function with learned parameters" of temperature, "as described in" 
 
     p = low (high / low)^sigmoid(10 raw)                                                                           (4)
 
-and starts at random in the middle three fifths of it, so that a start says nothing of the truth. The 10 lets Adam, whose
-steps are all of one size, cross these bounds while the weights of a network move by one. Light I is in umol m-2 s-1,
-temperature T in degC, the amplitude in d-1.
+and starts at random in the middle three fifths of it, so that a start says nothing of the truth. The 10 lets Adam,
+whose steps are all of one size, cross these bounds while the weights of a network move by one. Light I is in
+umol m-2 s-1, temperature T in degC, the amplitude in d-1.
 """
 
 import itertools

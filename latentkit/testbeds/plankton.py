@@ -14,8 +14,8 @@ for the relationship between light intensity and the rate of photosynthesis in p
 Edwards et al. (2016), Phytoplankton growth and the interaction of light and temperature, divided by its maximum, which
 is at the optimum; ratio = mu_max / alpha, 1 / ratio is its slope at I = 0. The quadratic loss stands for grazers, as in
 J. H. Steele and E. W. Henderson (1992), The role of predation in plankton models; what is not recycled sinks. Water
-from below brings the nutrient N0 at the rate r, both given with the weather. Chlorophyll is 1.59 mg for a mmol of P: 6.6
-of carbon to one of nitrogen, 50 g of carbon to one of chlorophyll.
+from below brings the nutrient N0 at the rate r, both given with the weather. Chlorophyll is 1.59 mg for a mmol of P:
+6.6 of carbon to one of nitrogen, 50 g of carbon to one of chlorophyll.
 
 One step is half a step of reactions, one of transport, half a step of reactions (G. Strang 1968, On the construction
 and comparison of difference schemes), with the weather of its middle, of order 2 together. Reactions are a modified
@@ -50,6 +50,9 @@ class Rates(NamedTuple):
     exponent: float = 0.0633
     optimum: float = 250.0
     ratio: float = 100.0
+
+
+RATES = Rates()
 
 
 class Water(NamedTuple):
@@ -93,7 +96,7 @@ class Plankton:
         *,
         cell: float = 5e4,
         step: float = 0.4,
-        rates: Rates = Rates(),
+        rates: Rates = RATES,
         half: float = 0.5,
         loss: float = 0.1,
         grazing: float = 0.4,

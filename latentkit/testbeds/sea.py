@@ -4,18 +4,18 @@ Everything here is made, and plain: it has the sizes of a northern ocean from 20
 system or eddy of its own dynamics. With latitude y / 111.2 km from the southern wall on, day from the first of January:
 
     light        0.45 x 4.57 umol J-1 x 0.7 x Q (1 - 0.6 cloud), Q the daily mean of sunlight above the air (E. Berger
-                 1978, Long-term variations of daily insolation, on a circular orbit), cloud = 1 / (1 + exp(-field))   (1)
+                 1978, Long-term variations of daily insolation, on a circular orbit), cloud = 1 / (1 + exp(-field)) (1)
     temperature  26 degC in the south to 8 in the north, 4 degC up and down with the season in the north and 2 in the
-                 south, latest in August, + air + eddies psi' / deviation                                              (2)
-    flow         psi = jet + psi', an eastward jet in the middle and random eddies                                     (3)
+                 south, latest in August, + air + eddies psi' / deviation                                            (2)
+    flow         psi = jet + psi', an eastward jet in the middle and random eddies                                   (3)
     nutrient     N0 = (0.5 to 10 mmol m-3, rising in the middle) exp(-0.8 psi' / deviation), brought at the rate
-                 r = (1 + 0.8 cos(season)) / 20 d, most in February                                                    (4)
+                 r = (1 + 0.8 cos(season)) / 20 d, most in February                                                  (4)
 
 Anticyclones (psi' above 0) are warm and poor, cyclones cold and rich. Each random field is a sum of waves, sines (psi')
 or cosines across the channel and both around it, of wavenumber k and variance 1 / (1 + (k / k0)^slope) up to a limit,
 whose amplitudes are Ornstein-Uhlenbeck processes with the time tau (k0 / k up to 1): from day to day
 
-    a <- rho a + (1 - rho^2)^(1/2) noise,   rho = exp(-1 / tau(k))                                                     (5)
+    a <- rho a + (1 - rho^2)^(1/2) noise,   rho = exp(-1 / tau(k))                                                   (5)
 
 Fields of a moment lie linearly between those of two whole days.
 """
