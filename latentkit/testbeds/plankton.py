@@ -215,7 +215,7 @@ class Plankton:
             )
         speeds = [part.unsqueeze(-3) * (seconds / self.cell) for part in (east, west, north, south)]
         first = state - self._leaving(state, *speeds)
-        return 0.5 * (state + first - self._leaving(first, *speeds))
+        return (0.5 * (state + first - self._leaving(first, *speeds))).clamp_min(0)  # of rounding
 
     def _leaving(self, c: Tensor, east: Tensor, west: Tensor, north: Tensor, south: Tensor) -> Tensor:
         """Return what leaves each cell in a step, by speeds through faces in cells a step."""

@@ -63,8 +63,9 @@ class Waves:
         k = (across.square() + around.square()).sqrt()[:, None, :].expand(-1, 2, -1)  # (j, 2, k): cosine and sine
         keep = (k <= 1 / shortest) & (k > 0)
         variance = keep / (1 + (k * scale) ** slope)
-        powers = torch.where(self.j[:, None, None] == 0, 1.0, 0.5) * torch.where(self.k == 0, 1.0, 0.5)
-        size_of = (variance / (variance * powers).sum()).sqrt()
+        even = torch.where(self.k == 0, torch.tensor([[1.0], [0.0]]), torch.tensor(0.5))  # mean square of cosine, sine
+        self.powers = torch.where(self.j[:, None, None] == 0, 1.0, 0.5) * even
+        size_of = (variance / (variance * self.powers).sum()).sqrt()
         rho = torch.exp(-1 / (tau / (k * scale).clamp_min(1)))
         noise = torch.randn(days + 1, members, *k.shape, generator=rng)
         for i in range(1, days + 1):
@@ -100,7 +101,7 @@ class Sea:
         size: Sequence[int] = (80, 80),
         *,
         cell: float = 5e4,
-        speed: float = 0.12,
+        speed: float = 0.1,
         jet: float = 0.08,
         air: float = 1.0,
         eddies: float = 1.5,
@@ -117,7 +118,7 @@ class Sea:
         self.latitude = SOUTH + self.middle * width / DEGREE
         across, around = math.pi * self.flow.j / width, 2 * math.pi * self.flow.k / (size[1] * cell)
         square = (across.square()[:, None] + around.square())[:, None]  # mean square speed of psi' of deviation 1
-        share = self.flow.amplitudes.square().mean((0, 1)) * torch.where(self.flow.k == 0, 1.0, 0.5) * 0.5
+        share = self.flow.amplitudes.square().mean((0, 1)) * self.flow.powers
         self.unit = speed / float((share * square).sum().sqrt())  # [m2 s-1] a deviation
         self._days: dict[int, Water] = {}
 
