@@ -59,7 +59,7 @@ PRESETS = three(
     chlorophyll_width=(4, 8, 32),
     chlorophyll_unet=((4, 4, 8), (8, 12, 16), (32, 64, 128)),
     chlorophyll_batch=(8, 8, 64),
-    chlorophyll_steps=(20, 1000, 100_000),
-    chlorophyll_unet_steps=(8, 250, 25_000),
-    chlorophyll_rates=((1e-3, 3e-3, 1e-2), (1e-3, 3e-3, 1e-2), (1e-3, 3e-3, 1e-2)),
+    chlorophyll_steps=(20, 500, 100_000),
+    chlorophyll_unet_steps=(16, 400, 80_000),
+    chlorophyll_rates=((3e-3, 1e-2, 3e-2), (3e-3, 1e-2, 3e-2), (3e-4, 1e-3, 3e-3)),
 )
