@@ -93,7 +93,6 @@ class Linear:
 # name: kind of network, what it is given, how growth enters, function of light
 NETWORKS = {
     "LLAAE": ("llaae", "proxies", "separate", "eilers-peeters"),
-    "LLAAE, product": ("llaae", "proxies", "product", "eilers-peeters"),
     "LLAAE, quadratic": ("llaae", "proxies", "separate", "quadratic"),
     "U-Net": ("unet", "proxies", "", ""),
     "LLAAE + chlorophyll": ("llaae", "all", "separate", "eilers-peeters"),
@@ -126,16 +125,17 @@ def trained(name: str, P, records: Records, scale: Scale, seeds, data: dict, rat
 
 
 def trial(name: str, P, records: Records, scale: Scale, seeds, rate: float) -> tuple[nn.Module, float]:
-    """Return networks trained for half of the steps, and the seconds; nothing is kept."""
+    """Return networks trained for half of the U-Net's steps, a quarter of the LLAAE's, and the seconds; not kept."""
     model = built(name, P, scale, seeds)
-    history = _train(model, None, name=name, P=P, records=records, scale=scale, seeds=seeds, rate=rate, share=0.5)
+    history = _train(model, None, name=name, P=P, records=records, scale=scale, seeds=seeds, rate=rate, part=0.5)
     return model, history.seconds
 
 
-def _train(model: nn.Module, checkpoint, *, name, P, records, scale, seeds, rate, share=1.0):
+def _train(model: nn.Module, checkpoint, *, name, P, records, scale, seeds, rate, part=None):
     kind, given, *_ = NETWORKS[name]
     fields, proxies = scale.fields(records), scale.proxies(records, given)
-    steps = 2 * math.ceil(share * (P.chlorophyll_unet_steps if kind == "unet" else P.chlorophyll_steps) / 2)
+    steps = P.chlorophyll_unet_steps if kind == "unet" else P.chlorophyll_steps * (1 if part else 2)  # of each loss
+    steps = 2 * math.ceil((part or 1.0) * steps / 2)
     batches = Shuffled([fields, proxies], P.chlorophyll_batch, seeds, [False, False])
     history = fit(model, batches, steps=steps, seeds=seeds, learning_rate=rate, clip=CLIP, checkpoint=checkpoint)
     if kind == "llaae":

@@ -32,7 +32,7 @@ class LLAAE:
     chlorophyll_width: int  # channels of the LLAAE; assumed
     chlorophyll_unet: tuple[int, int, int]  # channels of the U-Net; assumed
     chlorophyll_batch: int  # assumed
-    chlorophyll_steps: int  # of the LLAAE; assumed
+    chlorophyll_steps: int  # of the LLAAE, with each of its two losses; assumed
     chlorophyll_unet_steps: int  # of the U-Net, such that it trains for as many seconds; assumed
     chlorophyll_rates: tuple[float, ...]  # learning rates that are tried for each network, the second if none were
 
