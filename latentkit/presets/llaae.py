@@ -51,6 +51,19 @@ class LLAAE:
     rain_pairs: tuple[tuple[float, float], ...]  # alpha, beta tried for those with one; as many
     rain_tuning: int  # seeds that settings are chosen with, apart from those scored
     rain_trees: int  # of the forests that DCI asks
+    # Chlorophyll (notebook 24); the paper gives the grids, 500 km and 50 km, and nothing else
+    chlorophyll_cells: tuple[int, int]  # fine, of 50 km; assumed
+    chlorophyll_factor: int  # section 4.4: 500 km / 50 km
+    chlorophyll_members: tuple[int, int, int]  # trained with, to choose settings by, held out; assumed
+    chlorophyll_interval: int  # days of a record; assumed
+    chlorophyll_spin_up: int  # records that are not kept; assumed
+    chlorophyll_records: int  # of each member; assumed
+    chlorophyll_width: int  # channels of the LLAAE; assumed
+    chlorophyll_unet: tuple[int, int, int]  # channels of the U-Net; assumed
+    chlorophyll_batch: int  # assumed
+    chlorophyll_steps: int  # of the LLAAE, with each of its two losses; assumed
+    chlorophyll_unet_steps: int  # of the U-Net, such that it trains for as many seconds; assumed
+    chlorophyll_rates: tuple[float, ...]  # learning rates that are tried for each network, the second if none were
 
 
 PRESETS = three(
@@ -93,4 +106,16 @@ PRESETS = three(
     rain_pairs=(((2.0, 0.5), (1.0, 1.0), (1.0, 8.0), (1.0, 16.0), (0.1, 8.0), (0.1, 16.0)),) * 3,  # table 1: two
     rain_tuning=(1, 2, 3),
     rain_trees=(2, 10, 100),
+    chlorophyll_cells=((40, 40), (80, 80), (80, 160)),
+    chlorophyll_factor=(10, 10, 10),
+    chlorophyll_members=((2, 1, 1), (6, 1, 3), (24, 4, 8)),
+    chlorophyll_interval=(6, 6, 6),
+    chlorophyll_spin_up=(2, 20, 60),
+    chlorophyll_records=(10, 61, 244),
+    chlorophyll_width=(4, 8, 32),
+    chlorophyll_unet=((4, 4, 8), (8, 12, 16), (32, 64, 128)),
+    chlorophyll_batch=(8, 8, 64),
+    chlorophyll_steps=(20, 500, 100_000),
+    chlorophyll_unet_steps=(16, 400, 80_000),
+    chlorophyll_rates=((3e-3, 1e-2, 3e-2), (3e-3, 1e-2, 3e-2), (3e-4, 1e-3, 3e-3)),
 )
