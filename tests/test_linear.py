@@ -39,3 +39,20 @@ def test_a_setting_is_chosen_on_the_last_fifth():
     spoiled[0, :32] = 0
     spoiled[0, 32:] = 5
     assert len(linear.chosen(linear.ridge, (1e6, 0.1), X, spoiled, weights)) == 2
+
+
+def test_what_is_told_of_a_part_comes_from_the_others():
+    found = linear.crossed(X, Y, 4)
+    torch.testing.assert_close(
+        found[:, 10:20],
+        linear.ridge(X[:, [*range(10), *range(20, 40)]], Y[:, [*range(10), *range(20, 40)]], X[:, 10:20]),
+    )
+
+
+def test_a_curve_is_found_at_each_point():
+    told = torch.rand(2, 4000, 3, generator=generator(0, "t")) * 4 - 2
+    truth = told.clamp_min(0) + 0.1 * torch.randn(2, 4000, 3, generator=generator(1, "t"))
+    new = torch.linspace(-1.8, 1.8, 19)[None, :, None].expand(2, 19, 3)
+    torch.testing.assert_close(linear.curved(told, truth, new, 40), new.clamp_min(0), atol=0.06, rtol=0)
+    beyond = linear.curved(told, truth, torch.full((2, 1, 3), 9.0), 40)
+    assert (beyond < 2.1).all() and (beyond > 1.8).all()

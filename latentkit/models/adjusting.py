@@ -95,6 +95,7 @@ def obtain(
     sizes = {"kind": kind, "components": components, "latent": latent, "widths": list(widths), "maps": maps}
     sizes |= {"alpha": alpha, "beta": beta, "posterior": posterior, "shape": shape, "batch": batch, "passes": passes}
     identity = {**sizes, "learning_rate": learning_rate, "seeds": list(seeds), "held_out": list(split.held_out)}
+    identity["days"] = split.field.shape[1]
     identity["data"] = [{k: one.get(k) for k in ("name", "period", "sha256")} for one in data]
 
     def train(_, checkpoint: Path) -> History:

@@ -5,7 +5,9 @@ With proxies X (n, k) and fields Y (n, p) of training, and 1 for the mean, least
     B = (X^T X + r I)^-1 X^T Y,   the mean not penalized                                                           (1)
 
 and analogues of x are the means of Y over the c days whose X are nearest (E. Lorenz 1969, Atmospheric predictability as
-revealed by naturally occurring analogues).
+revealed by naturally occurring analogues). A **curve** at each point maps what was told there to the mean of what was:
+told values of training days, from fits that did not see them, are cut into bins of equal counts, whose means of both
+are joined by lines (a regressogram; beyond the outermost means it is constant).
 """
 
 from collections.abc import Callable, Sequence
@@ -33,6 +35,29 @@ def analogues(X: Tensor, Y: Tensor, T: Tensor, count: int) -> Tensor:  # (s, m, 
     """Return the mean fields of the `count` days whose proxies are nearest."""
     nearest = torch.cdist(T, X).topk(count, largest=False).indices  # (s, m, c)
     return torch.stack([y[rows].mean(1) for y, rows in zip(Y, nearest, strict=True)])
+
+
+def crossed(X: Tensor, Y: Tensor, parts: int) -> Tensor:  # (s, n, k), (s, n, p) -> (s, n, p)
+    """Return what least squares tells of each training sample from the other parts; parts are consecutive samples."""
+    n = X.shape[1]
+    cuts = [n * i // parts for i in range(parts + 1)]
+    told = []
+    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        others = torch.cat([torch.arange(a), torch.arange(b, n)])
+        told.append(ridge(X[:, others], Y[:, others], X[:, a:b]))
+    return torch.cat(told, 1)
+
+
+def curved(told: Tensor, truth: Tensor, new: Tensor, bins: int) -> Tensor:  # (s, n, p), (s, n, p), (s, m, p)
+    """Return new told values (s, m, p) by the curve of each point."""
+    order = told.argsort(1)
+    cut = told.shape[1] // bins * bins  # the few largest samples beyond it are left out
+    x, y = (a.gather(1, order)[:, :cut].unflatten(1, (bins, -1)).mean(2) for a in (told, truth))  # (s, bins, p)
+    x, y, at = (a.movedim(1, -1).contiguous() for a in (x, y, new))
+    right = torch.searchsorted(x, at).clamp(1, bins - 1)
+    x0, x1, y0, y1 = (a.gather(-1, i) for a in (x, y) for i in (right - 1, right))
+    share = ((at - x0) / (x1 - x0).clamp_min(1e-12)).clamp(0, 1)
+    return (y0 + share * (y1 - y0)).movedim(-1, 1)
 
 
 def chosen(

@@ -35,10 +35,12 @@ class ModalEncoder(nn.Module):
         super().__init__()
         self.raw_scale = nn.Parameter(torch.full((len(rng), 1, latent), -1.0))
         self.register_buffer("project", torch.zeros(len(rng), math.prod(grid), latent), persistent=False)
+        self.register_buffer("components", torch.zeros(len(rng), latent, math.prod(grid)), persistent=False)
 
     def learn(self, fields: Tensor, center: Tensor, scale: Tensor, weights: Tensor) -> None:
         """Find the components of training fields (s, n, y, x)."""
-        self.project = torch.stack([p for _, p in _bases(fields, center, scale, weights, self.raw_scale.shape[-1])])
+        found = _bases(fields, center, scale, weights, self.raw_scale.shape[-1])
+        self.components, self.project = (torch.stack(part) for part in zip(*found, strict=True))
 
     def forward(self, standard: Tensor) -> Tensor:
         location = standard.flatten(2) @ self.project
@@ -48,13 +50,13 @@ class ModalEncoder(nn.Module):
 class ModalDecoder(nn.Module):
     """Decode latents (s, n, k) to standardized fields (s, n, 1, y, x), by equation 2.
 
-    channels, layers: of the convolutions; maps: how many, 0 for none; circular: whether longitude is a circle.
+    encoder: whose components it adds up, and which learns first; channels, layers: of the convolutions; maps: how many, 0 for none; circular: whether longitude is a circle.
     """
 
     def __init__(
         self,
         grid: Sequence[int],
-        latent: int,
+        encoder: ModalEncoder,
         channels: int,
         layers: int,
         maps: int,
@@ -63,6 +65,8 @@ class ModalDecoder(nn.Module):
         circular: bool,
     ):
         super().__init__()
+        latent = encoder.raw_scale.shape[-1]
+        self._encoder = [encoder]  # in a list: no part of this module
         self.grid, self.coarse = tuple(grid), tuple(-(-n // COARSE) for n in grid)
         self.maps = Dense(latent, maps * math.prod(self.coarse), rng) if maps else None
         places = _places(self.grid, circular)
@@ -77,9 +81,8 @@ class ModalDecoder(nn.Module):
         )
 
     def learn(self, fields: Tensor, center: Tensor, scale: Tensor, weights: Tensor) -> None:
-        """Find the components of training fields (s, n, y, x), and keep what is known of each place."""
-        latent = self.components.shape[1]
-        self.components = torch.stack([e for e, _ in _bases(fields, center, scale, weights, latent)])
+        """Take the encoder's components, and keep what is known of each place."""
+        self.components = self._encoder[0].components
         self.known = torch.cat([center, scale, self.known[:, 2:]], 1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -106,8 +109,8 @@ def networks(
     circular: bool,
 ) -> tuple[ModalEncoder, ModalDecoder]:
     """Return the pair; `LLAAE.learn` gives both the components of the training fields."""
-    decoder = ModalDecoder(grid, latent, channels, layers, maps, rng, circular=circular)
-    return ModalEncoder(grid, latent, rng), decoder
+    encoder = ModalEncoder(grid, latent, rng)
+    return encoder, ModalDecoder(grid, encoder, channels, layers, maps, rng, circular=circular)
 
 
 def _bases(fields, center, scale, weights, latent) -> list[tuple[Tensor, Tensor]]:
