@@ -33,8 +33,9 @@ def ridge(X: Tensor, Y: Tensor, T: Tensor, penalty: float = 0.0) -> Tensor:  # (
 
 def analogues(X: Tensor, Y: Tensor, T: Tensor, count: int) -> Tensor:  # (s, m, p)
     """Return the mean fields of the `count` days whose proxies are nearest."""
-    nearest = torch.cdist(T, X).topk(count, largest=False).indices  # (s, m, c)
-    return torch.stack([y[rows].mean(1) for y, rows in zip(Y, nearest, strict=True)])
+    distance = torch.cdist(T, X)
+    nearest = distance.topk(count, largest=False).indices  # (s, m, c)
+    return torch.zeros_like(distance).scatter_(2, nearest, 1 / count) @ Y  # a product, not a gather of whole fields
 
 
 def crossed(X: Tensor, Y: Tensor, parts: int) -> Tensor:  # (s, n, k), (s, n, p) -> (s, n, p)
