@@ -50,7 +50,8 @@ class ModalEncoder(nn.Module):
 class ModalDecoder(nn.Module):
     """Decode latents (s, n, k) to standardized fields (s, n, 1, y, x), by equation 2.
 
-    encoder: whose components it adds up, and which learns first; channels, layers: of the convolutions; maps: how many, 0 for none; circular: whether longitude is a circle.
+    encoder: whose components it adds up, and which learns first; channels, layers: of the convolutions; maps: how many,
+    0 for none; circular: whether longitude is a circle.
     """
 
     def __init__(
