@@ -38,7 +38,7 @@ check: env ## the inner loop: units, floors, style; no notebook is run
 	$(ONE) $(BIN)/pytest tests -n $(WORKERS) -m "not notebook and not verify and not browser"
 
 test: env ## units, floors, style, every notebook at quick, stored outputs of NBVAL
-	$(ONE) $(BIN)/pytest tests -n $(WORKERS) -m "not verify and not browser"
+	$(ONE) $(BIN)/pytest tests -n $(WORKERS) --dist worksteal -m "not verify and not browser"
 	@$(MAKE) --no-print-directory rerun RERUN_OF="$(call stored,$(NBVAL))"
 
 verify: env ## stored outputs and numbers of every notebook against a re-run
