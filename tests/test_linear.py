@@ -56,3 +56,13 @@ def test_a_curve_is_found_at_each_point():
     torch.testing.assert_close(linear.curved(told, truth, new, 40), new.clamp_min(0), atol=0.06, rtol=0)
     beyond = linear.curved(told, truth, torch.full((2, 1, 3), 9.0), 40)
     assert (beyond < 2.1).all() and (beyond > 1.8).all()
+
+
+def test_a_group_is_told_by_the_others():
+    groups, asked = torch.arange(40) % 3, torch.arange(7) % 4  # no sample is of group 3
+    found = linear.left_out(X, Y, groups, T, asked)
+    for group in range(4):
+        rows, mine = groups != group, asked == group
+        torch.testing.assert_close(found[:, mine], linear.ridge(X[:, rows], Y[:, rows], T[:, mine]))
+    with pytest.raises(ValueError, match="4 samples for 5 proxies without group 0"):
+        linear.left_out(X, Y, (torch.arange(40) < 4).long(), T, torch.zeros(7).long())

@@ -38,15 +38,36 @@ def analogues(X: Tensor, Y: Tensor, T: Tensor, count: int) -> Tensor:  # (s, m, 
     return torch.zeros_like(distance).scatter_(2, nearest, 1 / count) @ Y  # a product, not a gather of whole fields
 
 
+def left_out(
+    X: Tensor,  # (s, n, k)
+    Y: Tensor,  # (s, n, p)
+    groups: Tensor,  # (n) whole numbers
+    T: Tensor,  # (s, m, k)
+    asked: Tensor,  # (m) likewise
+) -> Tensor:  # (s, m, p)
+    """Return what least squares tells from proxies T, each by a fit without the training samples of its own group.
+
+    Raises ValueError where a fit is left with no more samples than proxies.
+    """
+    x, y, t = (torch.cat([a, torch.ones_like(a[..., :1])], -1).double() for a in (X, Y, T))
+    normal, right = x.mT @ x, x.mT @ y[..., :-1]
+    told = T.new_zeros(*T.shape[:2], Y.shape[-1])
+    for group in asked.unique():
+        own, mine = x[:, groups == group], y[:, groups == group, :-1]
+        left = X.shape[1] - own.shape[1]
+        if left < x.shape[2]:
+            raise ValueError(
+                f"{left} samples for {X.shape[2]} proxies without group {group}; expected more: fewer groups"
+            )
+        weight = torch.linalg.solve(normal - own.mT @ own, right - own.mT @ mine)
+        told[:, asked == group] = (t[:, asked == group] @ weight).float()
+    return told
+
+
 def crossed(X: Tensor, Y: Tensor, parts: int) -> Tensor:  # (s, n, k), (s, n, p) -> (s, n, p)
     """Return what least squares tells of each training sample from the other parts; parts are consecutive samples."""
-    n = X.shape[1]
-    cuts = [n * i // parts for i in range(parts + 1)]
-    told = []
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
-        others = torch.cat([torch.arange(a), torch.arange(b, n)])
-        told.append(ridge(X[:, others], Y[:, others], X[:, a:b]))
-    return torch.cat(told, 1)
+    part = torch.arange(X.shape[1]) * parts // X.shape[1]
+    return left_out(X, Y, part, X, part)
 
 
 def curved(told: Tensor, truth: Tensor, new: Tensor, bins: int) -> Tensor:  # (s, n, p), (s, n, p), (s, m, p)
