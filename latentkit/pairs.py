@@ -36,6 +36,10 @@ class Split:
         """Return fields of the days that a split holds out as a labelled field [mm0.5 day-0.5]."""
         return fields.unpack(tested[:, None], self.layouts[split])[0]
 
+    def averaged(self, maps):  # (s, y, x) -> (s)
+        """Return the means of maps by area, over the points that have a value."""
+        return (maps * self.area).sum((1, 2)) / self.area.sum()
+
 
 def open_pair(source: str, proxy: str = "psl", field: str = "pr"):
     """Open a proxy and a field of the same days; return both (member, time, lat, lon), a single member where none is.
@@ -104,6 +108,14 @@ def split(proxy, field, splits: Sequence[int], *, members: int, tested: int = 2,
     layouts = tuple(pair[1][1] for pair in images)
     area = area / area[area > 0].mean()
     return Split(*(stacked[0], proxies[0], stacked[1], proxies[1]), area, layouts, tuple(words), around(field))
+
+
+def explained(told, truth):  # (s, n, y, x) both -> (s, y, x)
+    """Return the share of variance over days, R2, that was told at each point: at most 1, and -1 at the least.
+
+    One bad point would otherwise outweigh all others in a mean.
+    """
+    return (1 - (told - truth).square().mean(1) / truth.var(1, correction=0).clamp_min(1e-12)).clamp_min(-1)
 
 
 def around(field) -> bool:

@@ -68,3 +68,25 @@ def test_other_kinds_are_refused():
 def test_what_is_told_is_not_below_zero():
     found = adjusting.told(lambda z: z - 1, torch.zeros(2, 7, 3), batch=3)
     assert found.shape == (2, 7, 3) and (found == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_in_batches_are_those_of_all_days_at_once(kind):
+    model, says, _ = made(kind)
+    days = SPLIT.field, says(SPLIT.proxy)
+    whole, parts = adjusting.losses(model, *days, [0, 1]), adjusting.losses(model, *days, [0, 1], batch=16)
+    assert set(whole) == {"reconstruction", "prediction", "kl"} | ({"adjustment"} if kind == "convolutional" else set())
+    for name in set(whole) - {"reconstruction"}:  # whose draws come in another order
+        torch.testing.assert_close(torch.tensor(whole[name]), torch.tensor(parts[name]))
+    gap = (model.encode(days[0]) - model.h(days[1])).square().sum(2).mean(1)
+    if kind == "convolutional":
+        torch.testing.assert_close(torch.tensor(whole["adjustment"]), gap)
+    torch.testing.assert_close(torch.tensor(whole["prediction"]), (model.predict(days[1]) - days[0]).square().mul(
+        model.weights).sum((2, 3)).mean(1))  # fmt: skip
+
+
+def test_weights_decay_where_asked_and_are_then_others():
+    plain, _, _ = made("convolutional")
+    decayed, _, _ = made("convolutional", decay=10.0)
+    sizes = [sum(float(p.detach().norm()) for p in model.decoder.parameters()) for model in (plain, decayed)]
+    assert sizes[1] < sizes[0]

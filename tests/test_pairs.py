@@ -106,3 +106,18 @@ def test_a_globe_is_a_circle():
     field = made("pr", x=12)
     assert not pairs.around(field)
     assert pairs.around(field.assign_coords(lon=np.arange(12) * 30.0))
+
+
+def test_the_share_explained_is_bounded_and_its_mean_is_by_area():
+    field = made("pr")
+    split = pairs.split(made("psl"), field, [0, 1], members=2)
+    truth = split.tested_field
+    mean = truth.mean(1, keepdim=True).expand_as(truth)
+    told = torch.stack([truth[0], mean[1]])
+    found = split.averaged(pairs.explained(told, truth))
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.0]), atol=1e-5, rtol=0)
+    assert (pairs.explained(truth + 9, truth) == -1).all()
+    row = torch.zeros_like(split.area)
+    row[0] = 1
+    weights = np.cos(np.deg2rad(field["lat"].values))
+    torch.testing.assert_close(split.averaged(row[None])[0].item(), weights[0] / weights.sum(), atol=1e-3, rtol=0)

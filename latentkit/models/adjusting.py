@@ -34,16 +34,27 @@ class Watched:
             self.rows[step] = self.losses()
         return self.batches(step)
 
-    @torch.no_grad()
     def losses(self) -> dict[str, np.ndarray]:
         """Return the parts of the model's losses on days held out."""
-        model, found = self.model, {}
-        device = next(model.parameters()).device
-        held = [some.to(device) for some in self.held]
+        return {f"tested {part}": value for part, value in losses(self.model, *self.held, self.seeds).items()}
+
+
+@torch.no_grad()
+def losses(
+    model: LLAAE, field: Tensor, proxy: Tensor, seeds: Sequence[int], *, batch: int = 512
+) -> dict[str, np.ndarray]:
+    """Return the parts of equations 1 and 2 of `llaae` over days (s, n, y, x), (s, n, k), each part (s).
+
+    Latents are drawn by generators of their own, the same ones at every call, one a seed.
+    """
+    device, sums, rng = next(model.parameters()).device, {}, [generator(s, "looked") for s in seeds]
+    for days in zip(field.split(batch, 1), proxy.split(batch, 1), strict=True):
+        days = [some.to(device) for some in days]
         for step in (0,) if model.settled else (0, 1):
-            _, parts = model.loss(held, step, [generator(s, "looked") for s in self.seeds])
-            found |= {f"tested {k}": v.cpu().numpy() / (1 if model.settled else 2) for k, v in parts.items()}
-        return found
+            for part, value in model.loss(days, step, rng)[1].items():
+                share = days[0].shape[1] / field.shape[1] / (1 if model.settled else 2)
+                sums[part] = sums.get(part, 0) + share * value.cpu().numpy()
+    return sums
 
 
 def obtain(
@@ -62,6 +73,7 @@ def obtain(
     batch: int,
     passes: int,
     learning_rate: float,
+    decay: float = 0.0,
     seeds: Sequence[int],
     circular: bool,
     data: Sequence[dict],
@@ -71,7 +83,8 @@ def obtain(
 
     split: of `pairs`; kind: "convolutional", as published, or "modal" (`models.modal`); components: of the proxy;
     widths: channels of the three layers, or channels and layers of the modal decoder, with `maps`; passes: over the
-    training days with equation 1 of `llaae`; data: what both fields are made of, for the weights' identity.
+    training days with equation 1 of `llaae`; decay: of weights, decoupled from the loss (AdamW); data: what both fields
+    are made of, for the weights' identity.
 
     Raises ValueError for another kind, and for settings that do not fit the data.
     """
@@ -95,6 +108,7 @@ def obtain(
     sizes = {"kind": kind, "components": components, "latent": latent, "widths": list(widths), "maps": maps}
     sizes |= {"alpha": alpha, "beta": beta, "posterior": posterior, "shape": shape, "batch": batch, "passes": passes}
     identity = {**sizes, "learning_rate": learning_rate, "seeds": list(seeds), "held_out": list(split.held_out)}
+    identity |= {"decay": decay} if decay else {}  # of weights trained without any, nothing is said
     identity["days"] = split.field.shape[1]
     identity["data"] = [{k: one.get(k) for k in ("name", "period", "sha256")} for one in data]
 
@@ -107,8 +121,9 @@ def obtain(
         held = split.tested_field[:, some], says(split.tested_proxy[:, some])
         batches = Watched(batches, model, held, max(1, steps // LOOKS), seeds)
         history = fit(
-            model, batches, steps=steps, seeds=seeds, learning_rate=learning_rate, clip=100.0, checkpoint=checkpoint
-        )
+            model, batches, steps=steps, seeds=seeds, learning_rate=learning_rate, weight_decay=decay, clip=100.0,
+            checkpoint=checkpoint,
+        )  # fmt: skip
         batches.rows[steps] = batches.losses()
         none = {k: np.full_like(v, np.nan) for k, v in batches.rows[steps].items()}  # before a training was resumed
         rows = [batches.rows.get(i * batches.every, none) for i in range(1, LOOKS)] + [batches.rows[steps]]
