@@ -118,7 +118,7 @@ class Table:
         return f"table {name}: {told}; {len(frame)} rows in {os.path.relpath(path)}"
 
     def _shared(self, name: str, about: list[dict]) -> dict:
-        """Return what runs share: the preset without the fields that the grid varies, and the data.
+        """Return what runs share: the preset without the fields that the grid varies or that rows name, and the data.
 
         Where the grid varies `SOURCE` or fields, data may differ, and are None.
         """
@@ -131,7 +131,8 @@ class Table:
             differ.append("their data")
         if differ:
             raise BadRequest(f"table {name}: the runs differ in {', '.join(differ)}, which the grid does not vary")
-        return {"preset": {f: v for f, v in preset.items() if f not in varied}, "data": data if alike else None}
+        told = varied.union(*(one.get("keys") or [] for one in about))  # each row says these of itself
+        return {"preset": {f: v for f, v in preset.items() if f not in told}, "data": data if alike else None}
 
     def _full(self, point: Point) -> dict:
         return self.notebook.parameters | point.values

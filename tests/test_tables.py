@@ -207,6 +207,17 @@ def test_a_sweep_is_merged_into_what_is_stored(keeper, capsys):
     assert "10 rows of 6 runs from tiny_tab01.csv" in capsys.readouterr().out
 
 
+def test_sweeps_along_different_fields_make_one_table_where_rows_name_them(keeper):
+    code = KEEP.replace('own, "tiny_tab01")', 'own, "tiny_tab01", ["seed", "latent_dim", "k"])', 1)
+    write_notebook(keeper, NAME, "tiny_fig01", (code,))
+    base = ("sweep", "0", "--table", "tiny_tab01", "--merge", "--grid", "SEED=0", "--grid")
+    for value, rows in (("latent_dim=2", 2), ("latent_dim=3", 4)):
+        rc, out, err = answer(keeper, *base, value)
+        assert rc == 0 and f"{rows} rows in" in out, err
+    rc, _, err = answer(keeper, *base, "latent_dim=3", "--grid", "batch=64")
+    assert rc == 2 and "batch" in err, "of which rows say nothing"
+
+
 def test_a_killed_worker_costs_no_row_and_ctrl_c_gathers_the_rest(keeper):
     words = ("sweep", "0", "--grid", "SEED=0,1,2,3,4,5", "--set", "WAIT=3", "--table", "tiny_tab01")
     process = command(keeper, *words)
