@@ -33,6 +33,10 @@ class Modes(NamedTuple):
     weights: Tensor
     left: float
 
+    def to(self, device: torch.device) -> "Modes":
+        """Return the same modes on a device."""
+        return Modes(*(part.to(device) for part in self[:-1]), self.left)
+
     def fields(self, coefficients: Tensor) -> Tensor:  # (..., j) -> (..., c, y, x)
         """Return the fields with these coefficients."""
         core = torch.einsum("...j,jcab->...cab", coefficients, self.core)
@@ -69,12 +73,12 @@ def find(
     n, c, y, x = snapshots.shape
     if not 1 <= count <= min(n, c * y * x):
         raise ValueError(f"{count} modes of {n} snapshots of {c * y * x} numbers; expected 1 to the smaller of these")
-    weights = torch.as_tensor(weights, dtype=snapshots.dtype).expand(c, y, x).contiguous()
+    weights = torch.as_tensor(weights, dtype=snapshots.dtype, device=snapshots.device).expand(c, y, x).contiguous()
     if not (weights > 0).all():
         raise ValueError(f"weights are {float(weights.min()):g} at least; expected numbers above 0")
     mean = snapshots.mean(0)
     root = weights.sqrt()
-    table = ((snapshots - mean) * root).flatten(1).numpy()
+    table = ((snapshots - mean) * root).flatten(1).cpu().numpy()
     _, size, modes = randomized_svd(
         table, count, n_iter=3, power_iteration_normalizer="QR", random_state=np.random.RandomState(seed % 2**32)
     )
