@@ -112,13 +112,13 @@ def known(case: Case, obs: Observations, end: int) -> tuple[Observations, list[f
 
 def every(case: Case, obs: Observations, interval: int) -> Observations:
     """Return the observations at every so many-th output, counted from the start, at which there is none."""
-    output = ((obs.time - case.times[0]) / case.interval).round().long()
+    output = ((obs.time - float(case.times[0])) / case.interval).round().long()
     return obs.rows(output % interval == 0)
 
 
 def misfit(case: Case, outcome: Outcome, obs: Observations) -> Tensor:  # (R)
     """Return how far means are from observations at outputs, in their errors: 1 where they leave the errors alone."""
-    output, total = ((obs.time - case.times[0]) / case.interval).round().long(), 0.0
+    output, total = ((obs.time - float(case.times[0])) / case.interval).round().long(), 0.0
     for i, fields in enumerate(outcome.seen()):
         rows = output == i
         if rows.any():

@@ -50,37 +50,41 @@ from latentkit.testbeds.kolmogorov import WAVENUMBER, Kolmogorov
 PARAMETER = 3**-0.5  # deviation of what is even from -1 to 1
 
 
-def drawn(P, count: int, rng: Generator) -> tuple[Case, Tensor]:  # (count, q)
+def drawn(P, count: int, rng: Generator, device: torch.device | str | None = None) -> tuple[Case, Tensor]:  # (count, q)
     """Draw so many starts and Reynolds numbers; return the case of these runs, and the numbers. P: a LEVDA preset."""
-    starts = cases.flow_starts(P.flow_size, count, rng, sum(P.started_reynolds) / 2)
-    case = cases.flow(P.flow_size, rng, outputs=P.started_outputs, reynolds=P.started_reynolds, starts=starts)
+    starts = cases.flow_starts(P.flow_size, count, rng, sum(P.started_reynolds) / 2, device)
+    more = {"outputs": P.started_outputs, "reynolds": P.started_reynolds}
+    case = cases.flow(P.flow_size, rng, starts=starts, device=device, **more)
     return case, case.draw(count, rng)
 
 
-def part(P, count: int, name: str) -> tuple[Case, Tensor]:
+def part(P, count: int, name: str, device: torch.device | str | None = None) -> tuple[Case, Tensor]:
     """Return a part: the library, "validation" or "test". Truths of a seed are drawn elsewhere."""
-    return drawn(P, count, generator(started.SEED, f"{name}, starts"))
+    return drawn(P, count, generator(started.SEED, f"{name}, starts"), device)
 
 
-def surrogate(P, retrain: bool = False) -> tuple[Started, History]:
+def surrogate(P, retrain: bool = False, device: torch.device | str | None = None) -> tuple[Started, History]:
     """Load or train the surrogates, one a seed from 0 on."""
 
     def library():
-        case, parameters = part(P, P.started_library, "library")
+        case, parameters = part(P, P.started_library, "library", device)
         return case.trajectories(parameters), parameters
 
     settings = {"reynolds": list(P.started_reynolds), "library": P.started_library}
     return started.obtain(
-        part(P, 1, "one")[0], "levda_flow_started", limit=P.started_limit, products=P.started_products,
+        part(P, 1, "one", device)[0], "levda_flow_started", limit=P.started_limit, products=P.started_products,
         hidden=P.started_hidden, longest=P.started_longest, steps=P.started_steps, learning_rate=P.started_rate,
         seeds=list(range(P.surrogates)), library=library, settings=settings, retrain=retrain,
     )  # fmt: skip
 
 
 def twin(P, deviation: Tensor, members: int, stream: Callable[[str], Generator]) -> tuple[Twin, Tensor]:
-    """Draw a truth and a background; return the experiment, and the background's starts (1, m, y, x)."""
-    case, parameters = drawn(P, 1, stream("truth"))
-    other, background = drawn(P, members, stream("members"))
+    """Draw a truth and a background, on the device of the deviation (2, 1, 1), that of velocities in the library.
+
+    Returns the experiment, and the background's starts (1, m, y, x).
+    """
+    case, parameters = drawn(P, 1, stream("truth"), deviation.device)
+    other, background = drawn(P, members, stream("members"), deviation.device)
     experiment = Twin(case, deviation, parameters, case.trajectories(parameters), background[None])
     return experiment, other.begin(background)[None]
 
@@ -101,11 +105,11 @@ class Family:
     deviation: Tensor
 
     @classmethod
-    def of(cls, P) -> "Family":
+    def of(cls, P, device: torch.device | str | None = None) -> "Family":
         """Return what validation runs tell; P: a LEVDA preset."""
-        case, parameters = part(P, 3 * P.validated, "validation")
+        case, parameters = part(P, 3 * P.validated, "validation", device)
         made = case.trajectories(parameters)
-        modes, k = waves(P.flow_size, P.flow_size**2 / 9)
+        modes, k = (found.to(made.device) for found in waves(P.flow_size, P.flow_size**2 / 9))
         c = torch.stack([modes.coefficients(fields) for fields in made])  # (t, n, j)
         pushed = (k[:, 1] == 0) & (k[:, 0] % (2 * WAVENUMBER) == WAVENUMBER)
         mean = c.mean(1) * torch.cat([torch.zeros_like(pushed), pushed])  # sines alone
@@ -131,12 +135,12 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
     experiment's network; a method is run as those of `contenders` are.
     """
     case = net.case
-    state, latent, system = State(case), Latent(net, model), Kolmogorov(P.flow_size)
+    state, latent, system = State(case), Latent(net, model), Kolmogorov(P.flow_size, device=case.device)
     off, velocity = family.errors(net, model), case.fields(starts)  # (t, c), (1, m, c, y, x)
     center, deviation = family.latent(net)
-    beside = torch.full((latent.q,), PARAMETER)  # of what is even from -1 to 1
+    beside = torch.full((latent.q,), PARAMETER, device=case.device)  # of what is even from -1 to 1
     root = torch.cat([deviation, beside]).diag()
-    center = torch.cat([center, torch.zeros(latent.q)])  # (k + q)
+    center = torch.cat([center, torch.zeros_like(beside)])  # (k + q)
 
     def full_root():
         shapes = system.vorticity(family.modes.fields(family.deviation.diag()))  # (j, y, x)
@@ -150,7 +154,7 @@ def contenders(P, net: Started, model: int, family: Family, starts: Tensor, iter
         return latent.encode(velocity[:, :count], twin.background[:, :count])
 
     def told(obs: Observations) -> Observations:
-        output = (obs.time.double()[:, None] - case.times.double()).abs().argmin(1)
+        output = (obs.time.double()[:, None] - case.times.to(obs.time.device).double()).abs().argmin(1)
         return obs._replace(std=(obs.std.square() + off[output, obs.channel].square()).sqrt())
 
     def whole(space, E, obs, solve, rng, count=1):

@@ -18,17 +18,18 @@ from latentkit.testbeds.cases import Case
 SYSTEMS = ("flow", "tsunami", "planet")
 
 
-def case(system: str, P) -> Case:
-    """Return a system's case; P: a LEVDA preset.
+def case(system: str, P, device: torch.device | str | None = None) -> Case:
+    """Return a system's case; P: a LEVDA preset; device: where it lies, and what it makes.
 
     Raises ValueError for another name.
     """
     if system == "flow":
-        return cases.flow(P.flow_size, generator(0, "start"))
+        return cases.flow(P.flow_size, generator(0, "start"), device=device)
     if system == "tsunami":
-        return cases.tsunami(P.basin_size, width=P.bump_width)
+        return cases.tsunami(P.basin_size, width=P.bump_width, device=device)
     if system == "planet":
-        return cases.planet(P.planet_size, generator(0, "start"), days=21 if P.size != "quick" else 3)
+        days = 21 if P.size != "quick" else 3
+        return cases.planet(P.planet_size, generator(0, "start"), days=days, device=device)
     raise ValueError(f"the system is {system!r}; expected one of {', '.join(SYSTEMS)}")
 
 

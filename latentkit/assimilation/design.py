@@ -28,7 +28,7 @@ def sensitivity(
     rounding does not count and so small that curvature does not.
     """
     n, q = parameters.shape
-    moves = torch.diag(torch.as_tensor(step, dtype=parameters.dtype).expand(q))  # (q, q)
+    moves = torch.diag(torch.as_tensor(step, dtype=parameters.dtype, device=parameters.device).expand(q))  # (q, q)
     both = torch.stack([parameters[:, None] + moves, parameters[:, None] - moves])  # (2, n, q, q)
     seen = see(both.reshape(-1, q)).reshape(2, n, q, -1)
     return (seen[0] - seen[1]) / (2 * moves.diagonal()[:, None])

@@ -64,14 +64,14 @@ class Errors:
 
     def seen(self, obs: Observations) -> Tensor:  # (n, o)
         """Return the errors where and when one observes: between outputs by a line."""
-        later, share = around(self.case.times.double(), obs.time.double().cpu())
+        later, share = around(self.case.times.double().cpu(), obs.time.double().cpu())
         seen = self.off.new_zeros(self.off.shape[1], len(obs.time))
         for i in torch.cat([later - 1, later]).unique().tolist():
             weight = torch.where(later == i, share, 0) + torch.where(later == i + 1, 1 - share, 0)
             rows = (weight > 0).nonzero()[:, 0]
             if len(rows):
                 here = self.case.points(obs.rows(rows))(self.off[i])
-                seen = seen.index_add(1, rows, here * weight[rows].to(here))
+                seen = seen.index_add(1, rows.to(here.device), here * weight[rows].to(here))
         return seen
 
     def drawn(self, members: int, rng: Generator) -> Callable[[int], Tensor]:
@@ -87,7 +87,7 @@ class Errors:
         """Return a run for each member, any of the `NEAR` next to it in parameters: there errors are alike."""
         off = torch.cdist(self.case.scaled(parameters), self.case.scaled(self.parameters).to(parameters))
         nearest = off.topk(min(NEAR, off.shape[-1]), largest=False).indices
-        one = torch.randint(nearest.shape[-1], (*nearest.shape[:-1], 1), generator=rng)
+        one = torch.randint(nearest.shape[-1], (*nearest.shape[:-1], 1), generator=rng).to(nearest.device)
         return nearest.gather(-1, one).squeeze(-1)
 
     def combined(self, weights: Tensor) -> Callable[[int], Tensor]:  # weights (..., n)

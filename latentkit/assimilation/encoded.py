@@ -60,8 +60,8 @@ def rows(
 ) -> Observations:
     """Return latents as observations: point and channel of each are its number among the k."""
     t, k = latents.shape[-2:]
-    time = torch.as_tensor(times, dtype=torch.double).repeat_interleave(k)
-    channel = torch.arange(k).repeat(t)
+    time = torch.as_tensor(times, dtype=torch.double, device=latents.device).repeat_interleave(k)
+    channel = torch.arange(k, device=latents.device).repeat(t)
     return Observations(time, channel[:, None].double(), channel, latents.flatten(-2), std.repeat(t))
 
 

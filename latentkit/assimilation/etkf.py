@@ -107,7 +107,7 @@ def _joined(
 
 def _picked(A: Tensor, rows: Tensor) -> Tensor:  # (..., k, m), (r, n) -> (..., r, n, m)
     """Return rows of matrices, quicker than indexing does."""
-    return A.index_select(-2, rows.flatten()).unflatten(-2, rows.shape)
+    return A.index_select(-2, rows.flatten().to(A.device)).unflatten(-2, rows.shape)
 
 
 class Local:

@@ -42,7 +42,7 @@ def strong(
 
     def cost(v):
         v = v.reshape(*E.shape[:-1], -1)
-        gap = (y - predict(E + v @ root.mT)) / obs.std
+        gap = (y - predict(E + v @ root.mT)) / obs.std.to(E.device)
         return 0.5 * (v.square().sum(-1) + gap.square().sum(-1)).reshape(-1)
 
     start = torch.zeros(E[..., 0].numel(), root.shape[1], dtype=E.dtype, device=E.device)
@@ -84,7 +84,7 @@ def weak(
         return torch.stack(states)
 
     def cost(control):
-        gap = (y - observe(path(control))) / obs.std
+        gap = (y - observe(path(control))) / obs.std.to(E.device)
         return 0.5 * (control.square().sum(1) + gap.square().sum(-1).reshape(-1))
 
     start = torch.zeros(E[..., 0].numel(), r + steps * q, dtype=E.dtype, device=E.device)

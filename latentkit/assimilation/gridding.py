@@ -31,7 +31,7 @@ def gridded(case: Case, obs: Observations) -> Tensor:  # values (R, o) -> (t, R,
 
     Weights are made once for sensors that stand at the same points in the same order, of all outputs and channels.
     """
-    outputs = (obs.time.double()[:, None] - case.times.double()).abs().argmin(1)
+    outputs = (obs.time.double()[:, None] - case.times.to(obs.time.device).double()).abs().argmin(1)
     networks: list[tuple[Tensor, list[tuple[int, int, Tensor]]]] = []  # points, and who is seen there
     for output, channel in torch.stack([outputs, obs.channel], 1).unique(dim=0).tolist():
         rows = ((outputs == output) & (obs.channel == channel)).nonzero()[:, 0]
@@ -52,10 +52,10 @@ def gridded(case: Case, obs: Observations) -> Tensor:  # values (R, o) -> (t, R,
 
 
 def weights(case: Case, where: Tensor) -> Tensor:  # (n, d) points of sensors -> (n, y * x)
-    """Return what the value of each sensor counts for at each point of the grid, in double precision."""
+    """Return what the value of each sensor counts for at each point of the grid, in double precision on the CPU."""
     from scipy.interpolate import RBFInterpolator
 
-    points, which = where.unique(dim=0, return_inverse=True)
+    points, which = where.cpu().unique(dim=0, return_inverse=True)
     shares = torch.nn.functional.one_hot(which).double()  # (n, points)
     shares = shares / shares.sum(0)
     x, grid = _laid(case, points), _laid(case, torch.cartesian_prod(*case.axes))
@@ -69,7 +69,8 @@ def _between(fields: Tensor, known: Tensor) -> Tensor:  # (t, ...), (s) ascendin
     """Return fields at all outputs by lines between those that are known, which go on level beyond."""
     if not len(known):
         return fields
-    wanted = torch.arange(len(fields))
+    known = known.to(fields.device)
+    wanted = torch.arange(len(fields), device=fields.device)
     later = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
     first, second = known[(later - 1).clamp_min(0)], known[later]
     share = ((wanted - first) / (second - first).clamp_min(1)).clamp(0, 1).to(fields)
@@ -79,7 +80,7 @@ def _between(fields: Tensor, known: Tensor) -> Tensor:  # (t, ...), (s) ascendin
 
 def _laid(case: Case, points: Tensor) -> Tensor:  # (n, d) -> (n, 2 to 4)
     """Return points where distances are straight: on the sphere, and on a circle for each periodic coordinate."""
-    points = points.double()
+    points = points.double().cpu()
     if case.distance is great_circle:
         return torch.from_numpy(sphere.unit(*points.mT.numpy()))
     parts = []

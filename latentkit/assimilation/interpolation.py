@@ -58,7 +58,7 @@ class Linear:
     def __call__(self, fields: Tensor) -> Tensor:  # (..., c, y, x) -> (..., o)
         _check(fields, self.shape, self.channels)
         flat = fields.flatten(-len(self.shape) - 1)
-        return (flat[..., self.rows] * self.weights.to(flat)).sum(-2)
+        return (flat[..., self.rows.to(flat.device)] * self.weights.to(flat)).sum(-2)
 
 
 class Spectral:
@@ -82,6 +82,7 @@ class Spectral:
         _check(fields, self.size, self.channels)
         seen = fields.new_zeros(*fields.shape[:-3], sum(len(rows) for _, rows, *_ in self.parts))
         for channel, rows, y, x, which in self.parts:
+            rows, which = rows.to(fields.device), which.to(fields.device)
             along = fields[..., channel, :, :] @ x.to(fields)  # (..., y, places)
             seen = seen.index_add(-1, rows, (along[..., which] * y.to(fields)).sum(-2))
         return seen
@@ -201,7 +202,7 @@ def _bracket(
 
     rows: numbers of the observations, for words.
     """
-    axis = axis.double()
+    axis = axis.to(points)
     if axis[0] > axis[-1]:
         first, second, share = _bracket(axis.flip(0), points, period, place, rows)
         return len(axis) - 1 - first, len(axis) - 1 - second, share

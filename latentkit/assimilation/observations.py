@@ -97,7 +97,8 @@ def checked(
         if not len(obs.time):
             return obs
         gone = gone[~gone]
-    low, high = (None if b is None else torch.as_tensor(b, dtype=obs.where.dtype) for b in (low, high))
+    like = {"dtype": obs.where.dtype, "device": obs.where.device}
+    low, high = (None if b is None else torch.as_tensor(b, **like) for b in (low, high))
     faults = {
         "has a value of NaN (drop it with missing='drop')": gone,
         "has no finite value": ~obs.value.isfinite().reshape(-1, len(gone)).all(0),
@@ -138,6 +139,8 @@ def usable(obs: Observations) -> None:
 
 def alike(a: Network | Observations, b: Network | Observations) -> bool:
     """Say whether two networks look at the same points and channels, in the same order, whenever that is."""
+    if a.where.device != b.where.device:
+        return False
     return torch.equal(a.where, b.where) and torch.equal(a.channel, b.channel)
 
 
@@ -160,8 +163,8 @@ def at_random(
     low: Sequence[float], high: Sequence[float], count: int, times: Tensor, channels: Sequence[int], rng: Generator
 ) -> Network:
     """Return a network of `count` points drawn evenly over a box anew for each time, of some channels."""
-    low, high = torch.as_tensor(low, dtype=times.dtype), torch.as_tensor(high, dtype=times.dtype)
-    drawn = torch.rand(len(times), count, len(low), generator=rng, dtype=times.dtype)
+    low, high = (torch.as_tensor(end, dtype=times.dtype, device=times.device) for end in (low, high))
+    drawn = torch.rand(len(times), count, len(low), generator=rng, dtype=times.dtype).to(times.device)
     return moving(low + (high - low) * drawn, times, channels)
 
 
@@ -177,8 +180,8 @@ def moving(tracks: Tensor, times: Tensor, channels: Sequence[int]) -> Network:
         raise ValueError(f"tracks have {t} times, and {len(times)} are given")
     c = len(channels)
     where = tracks[:, :, None].expand(t, n, c, d).reshape(-1, d)
-    channel = torch.as_tensor(list(channels), dtype=torch.long).expand(t, n, c).reshape(-1)
-    return Network(times[:, None].expand(t, n * c).reshape(-1), where, channel)
+    channel = torch.as_tensor(list(channels), dtype=torch.long, device=tracks.device).expand(t, n, c).reshape(-1)
+    return Network(times.to(tracks.device)[:, None].expand(t, n * c).reshape(-1), where, channel)
 
 
 def drifters(start: Tensor, times: Tensor, velocity: Callable[[float, Tensor], Tensor], steps: int = 4) -> Tensor:

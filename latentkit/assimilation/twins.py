@@ -82,7 +82,7 @@ class Twin:
                     / (2 * m * (m - 1))
                 ) / size
             if m > 1 and crps:
-                i = torch.arange(m, dtype=E.dtype).reshape(-1, 1, 1, 1)
+                i = torch.arange(m, dtype=E.dtype, device=E.device).reshape(-1, 1, 1, 1)
                 apart = (E.sort(1).values * (2 * i - m + 1)).sum(1) / (m * (m - 1))  # of all pairs
                 point = ((E - truth[:, None]).abs().mean(1) - apart) / self.deviation
                 row["crps"] = (point * self.case.weights).mean((1, 2, 3))  # (4)

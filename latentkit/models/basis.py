@@ -22,14 +22,14 @@ class Basis(nn.Module):
 
     def __init__(self, weights: Tensor):
         super().__init__()
-        self.weights = weights / weights.numel()
+        self.register_buffer("weights", weights / weights.numel(), persistent=False)
         for name in LEARNED:
             self.register_buffer(name, torch.zeros(1))
 
     def _load_from_state_dict(self, state, prefix, *more):
         """Load a state; how many vectors hold the modes is known from it alone."""
         for name in LEARNED:
-            setattr(self, name, torch.zeros_like(state[prefix + name], dtype=torch.float32))
+            setattr(self, name, torch.zeros(state[prefix + name].shape, device=self.weights.device))
         super()._load_from_state_dict(state, prefix, *more)
 
     @property
@@ -49,7 +49,7 @@ class Basis(nn.Module):
         found = modes.find(states / self.deviation, count, self.weights, seed)
         for name in PARTS:
             setattr(self, name, getattr(found, name))
-        self.left, self.unit = torch.tensor([found.left]), torch.ones(1)
+        self.left, self.unit = found.mean.new_tensor([found.left]), torch.ones(1, device=states.device)
         c = torch.cat([self.coefficients(some) for some in states.split(256)])  # a library need not fit in twice
         self.unit = c.square().mean().sqrt().reshape(1)
         return c / self.unit

@@ -146,7 +146,7 @@ def obtain(
     """
     sizes = {"latent": latent, "count": count, "encoder": list(encoder), "decoder": list(decoder)}
     sizes |= {"match": match, "beta": beta, "noise": noise}
-    model = Coupled(case, network, seeds=seeds, **sizes)
+    model = Coupled(case, network, seeds=seeds, **sizes).to(case.device)
     identity = {"case": case.name, "shape": list(case.joint.shape), "outputs": len(case.times), "settings": settings}
     identity |= {**sizes, "network": model.sensors.identity, "library": library, "steps": steps, "batch": batch}
     identity |= {"learning_rate": learning_rate, "seeds": list(seeds)}

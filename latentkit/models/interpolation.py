@@ -51,7 +51,7 @@ def fit_kernel(
     form += kernels.WhiteKernel(0.1, (1e-6, 10))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a nugget of none ends at its lower bound
-        k = GaussianProcessRegressor(form, alpha=1e-10).fit(x.numpy(), y.numpy() / scale**0.5).kernel_
+        k = GaussianProcessRegressor(form, alpha=1e-10).fit(x.cpu().numpy(), y.cpu().numpy() / scale**0.5).kernel_
     return Kernel(float(k.k1.k1.constant_value) * scale, float(k.k1.k2.length_scale), float(k.k2.noise_level) * scale)
 
 
@@ -74,7 +74,8 @@ def krige(
     """Return mean and variance of series at places, as of a new observation there (nugget included): equation 1."""
     dtype = y_observed.dtype
     x, x_observed, y_observed = x.double(), x_observed.double(), y_observed.double()
-    among = covariance(kernel, x_observed, x_observed) + kernel.nugget * torch.eye(len(x_observed), dtype=x.dtype)
+    eye = torch.eye(len(x_observed), dtype=x.dtype, device=x.device)
+    among = covariance(kernel, x_observed, x_observed) + kernel.nugget * eye
     cross = covariance(kernel, x, x_observed)
     mean, variance = condition_on(among, cross, torch.tensor(kernel.variance + kernel.nugget), y_observed)
     return mean.to(dtype), variance.to(dtype)
@@ -87,7 +88,8 @@ def condition_on(
     y: Tensor,  # (o, t) observed, of mean 0
 ) -> tuple[Tensor, Tensor]:  # (n, t), (n, 1)
     """Return mean and variance of Gaussian targets given observations."""
-    lower = torch.linalg.cholesky(among + 1e-9 * among.diagonal().mean() * torch.eye(len(among), dtype=among.dtype))
+    eye = torch.eye(len(among), dtype=among.dtype, device=among.device)
+    lower = torch.linalg.cholesky(among + 1e-9 * among.diagonal().mean() * eye)
     mean = cross @ torch.cholesky_solve(y, lower)
     explained = torch.linalg.solve_triangular(lower, cross.mT, upper=False).square().sum(0)
     return mean, (prior - explained).clamp_min(1e-12)[:, None]

@@ -33,6 +33,10 @@ class Modes(NamedTuple):
     weights: Tensor
     left: float
 
+    def to(self, device: torch.device) -> "Modes":
+        """Return the same modes on a device."""
+        return Modes(*(part.to(device) for part in self[:-1]), self.left)
+
     def fields(self, coefficients: Tensor) -> Tensor:  # (..., j) -> (..., c, y, x)
         """Return the fields with these coefficients."""
         core = torch.einsum("...j,jcab->...cab", coefficients, self.core)
@@ -57,7 +61,7 @@ def find(
     *,
     error: float = 1e-3,
 ) -> Modes:
-    """Return the modes of snapshots, those with the largest coefficients first.
+    """Return the modes of snapshots, those with the largest coefficients first; they are found on the CPU.
 
     count: of modes; seed: of the random projection that finds them (N. Halko, P.-G. Martinsson and J. A. Tropp 2011);
     error: of all modes together by equation 2, weighed by their coefficients, beside their size.
@@ -69,9 +73,10 @@ def find(
     n, c, y, x = snapshots.shape
     if not 1 <= count <= min(n, c * y * x):
         raise ValueError(f"{count} modes of {n} snapshots of {c * y * x} numbers; expected 1 to the smaller of these")
-    weights = torch.as_tensor(weights, dtype=snapshots.dtype).expand(c, y, x).contiguous()
+    weights = torch.as_tensor(weights, dtype=snapshots.dtype).cpu().expand(c, y, x).contiguous()
     if not (weights > 0).all():
         raise ValueError(f"weights are {float(weights.min()):g} at least; expected numbers above 0")
+    device, snapshots = snapshots.device, snapshots.cpu()
     mean = snapshots.mean(0)
     root = weights.sqrt()
     table = ((snapshots - mean) * root).flatten(1).numpy()
@@ -85,7 +90,7 @@ def find(
     rows, columns = (_span(scaled.movedim(axis, 0).flatten(1), error) for axis in (2, 3))
     # Least squares under the weights: modes stay orthonormal but for the error.
     core = torch.linalg.pinv(rows) @ modes @ torch.linalg.pinv(columns).mT
-    return Modes(mean, core, rows, columns, weights, left)
+    return Modes(mean, core, rows, columns, weights, left).to(device)
 
 
 def _span(unfolded: Tensor, error: float) -> Tensor:

@@ -147,6 +147,7 @@ def obtain(
             "name them in `models`"
         )
     model = Observer(network, case.times[moments].tolist(), net.latent + net.unknowns, hidden, seeds, noise=noise)
+    model.to(surrogate.unit.device)
     identity = {"case": case.name, "shape": list(case.shape), "outputs": len(case.times), "settings": settings}
     identity |= {"surrogate": _digest(surrogate), "models": models, "moments": moments, "hidden": hidden}
     identity |= {"network": model.sensors.identity, "library": library, "steps": steps, "batch": batch, "noise": noise}

@@ -36,8 +36,9 @@ class Sensors(nn.Module):
                 f"a network of {len(network.time.unique())} moments; expected one, whose sensors are there at all "
                 "others too, such as everywhere(points, times[:1], channels)"
             )
-        # Places are no buffers: half precision, in which weights are shipped, does not hold them.
-        self.where, self.channel = network.where.clone(), network.channel.clone()
+        # Places are not stored: half precision, in which weights are shipped, does not hold them.
+        self.register_buffer("where", network.where.clone(), persistent=False)
+        self.register_buffer("channel", network.channel.clone(), persistent=False)
         self.register_buffer("mean", torch.zeros(len(self.channel)))
         self.register_buffer("deviation", torch.ones(len(self.channel)))
 
@@ -96,7 +97,7 @@ class Sensors(nn.Module):
         where = obs.where.unflatten(0, (len(found), len(self)))
         slack = NEAR * float(self.where.abs().max())
         moved = ((where - self.where.to(where)).abs() > slack).any(-1) | (
-            obs.channel.view(-1, len(self)) != self.channel
+            obs.channel.view(-1, len(self)) != self.channel.to(obs.channel.device)
         )
         if moved.any():
             row = int(moved.flatten().nonzero()[0])

@@ -24,6 +24,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from latentkit.models import weights
+from latentkit.models.modes import Modes
 from latentkit.models.nets import MLP, Dense
 from latentkit.models.surrogates import check
 from latentkit.models.train import History, fit, generator
@@ -137,11 +138,19 @@ class Started(nn.Module):
     def __init__(self, case: Case, limit: float, products: int, hidden: int, seeds: Sequence[int]):
         super().__init__()
         self.case = case
-        self.modes, k = waves(case.shape[-1], limit)
+        found, k = waves(case.shape[-1], limit)
+        for name, part in found._asdict().items():
+            if name != "left":
+                self.register_buffer(name, part, persistent=False)
         rng = [generator(seed, "init") for seed in seeds]
         quarter = 2 * math.pi / WAVENUMBER
         self.net = Law(torch.ones(2 * len(k)), k, len(case.parameters), products, hidden, rng, quarter)
         self.register_buffer("deviation", torch.ones(2, 1, 1))
+
+    @property
+    def modes(self) -> Modes:
+        """Return the waves as modes."""
+        return Modes(self.mean, self.core, self.rows, self.columns, self.weights, math.nan)
 
     def learn_scale(self, trajectories: Tensor) -> Tensor:  # (t, m, c, y, x) -> (m, t, k)
         """Find the scales of a library, and return its latents."""
@@ -202,7 +211,7 @@ def obtain(
     library: makes trajectories (t, m, c, y, x) and parameters (m, q) to train with; settings: what it is made with,
     which becomes part of the weights' identity; longest: L of equation 2.
     """
-    model = Started(case, limit, products, hidden, seeds)
+    model = Started(case, limit, products, hidden, seeds).to(case.device)
     identity = {"case": case.name, "shape": list(case.shape), "outputs": len(case.times), "settings": settings}
     identity |= {"limit": limit, "products": products, "hidden": hidden, "longest": longest, "steps": steps}
     identity |= {"learning_rate": learning_rate, "seeds": list(seeds)}

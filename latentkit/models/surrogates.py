@@ -36,20 +36,20 @@ class Surrogate(nn.Module):
         self.case, self.rng = case, rng
         for name in ("low", "high"):
             self.register_buffer(name, getattr(case, name).clone())
+        self.register_buffer("weights", case.weights / case.weights[0].numel(), persistent=False)
         for name in (*PARTS, "left", "deviation", "unit"):
             self.register_buffer(name, torch.zeros(1))
 
     def load_state_dict(self, state, **more):
         """Load a state; how many vectors hold the modes is known from it alone."""
         for name in (*PARTS, "left", "deviation", "unit"):
-            setattr(self, name, torch.zeros_like(state[name], dtype=torch.float32))
+            setattr(self, name, torch.zeros(state[name].shape, device=self.unit.device))
         return super().load_state_dict(state, **more)
 
     @property
     def modes(self) -> modes.Modes:
         """Return the modes of fields that are divided by `deviation`."""
-        weights = self.case.weights / self.case.weights[0].numel()
-        return modes.Modes(*(getattr(self, name) for name in PARTS), weights, float(self.left))
+        return modes.Modes(*(getattr(self, name) for name in PARTS), self.weights, float(self.left))
 
     def learn_modes(
         self,
@@ -58,12 +58,11 @@ class Surrogate(nn.Module):
     ) -> Tensor:  # (m, t, j)
         """Find the modes of a library, and return its coefficients, divided by `unit`."""
         self.deviation = cases.deviations(trajectories)
-        points = self.case.weights[0].numel()
         table = (trajectories / self.deviation).transpose(0, 1)
-        found = modes.find(table.flatten(0, 1), count, self.case.weights / points, SEED)
+        found = modes.find(table.flatten(0, 1), count, self.weights, SEED)
         for name in PARTS:
             setattr(self, name, getattr(found, name))
-        self.left = torch.tensor([found.left])
+        self.left = torch.tensor([found.left], device=trajectories.device)
         c = torch.stack([found.coefficients(one) for one in table])
         self.unit = c.square().sum(-1).mean().sqrt().reshape(1)
         return c / self.unit
@@ -134,7 +133,7 @@ def obtain(
     name: of the weights; latent, dynamics, decoder: sizes; count: of modes; library: trajectories; steps: of the three
     stages of `taught`; settings: what else the case was made with, which becomes part of the weights' identity.
     """
-    model = Surrogate(case, latent, count, dynamics, decoder, seeds)
+    model = Surrogate(case, latent, count, dynamics, decoder, seeds).to(case.device)
     identity = {"case": case.name, "shape": list(case.shape), "outputs": len(case.times), "settings": settings}
     identity |= {"latent": latent, "modes": count, "dynamics": list(dynamics), "decoder": list(decoder)}
     identity |= {"library": library, "steps": list(steps), "learning_rate": learning_rate, "seeds": list(seeds)}

@@ -85,14 +85,16 @@ def train(
     and trajectories in one of the last; seeds: one a model; noise: e of equation 2, beside the size of a step;
     checkpoint: stem of the files that a stage which was stopped goes on from.
 
+    The net, u and values lie on one device.
+
     Raises ValueError for values of another number of times than the net has outputs.
     """
     n, t = values.shape[:2]
     if t != net.outputs or len(u) != n:
         raise ValueError(f"values of {n} trajectories of {t} times, {len(u)} parameters; expected {net.outputs} times")
     count = len(seeds)
-    embedding = Embedding(net, rng)
-    clock = torch.linspace(-1, 1, t)
+    embedding = Embedding(net, rng).to(u.device)
+    clock = torch.linspace(-1, 1, t).to(u.device)
     when = torch.cat([clock[None, :, None].expand(n, -1, 1), u[:, None].expand(-1, t, -1)], -1)  # (n, t, 1 + q)
     history, parts = History(), []
     more = {"seeds": seeds, "clip": clip, "progress": progress}

@@ -1,7 +1,8 @@
 r"""The three twin experiments of LEVDA: what is unknown, how a trajectory is made, when and where it is looked at.
 
 LEVDA, table 1 and section 4.1; P. Xiao et al. (2026), LD-EnSF. A *case* makes trajectories of fields from parameters
-alone: all start from one state, or from one that the parameters determine.
+alone: all start from one state, or from one that the parameters determine. What it holds and what it makes lies on one
+device; what is random is drawn on the CPU, the same for all devices.
 
     flow      Reynolds number 500 to 1500; one random start for all, 100 steps of burn-in at Re 1000, then 200 steps
               (the other family has a start of its own for each run: `flow_starts`)
@@ -62,6 +63,11 @@ class Case:
     distance: Callable[[Tensor, Tensor], Tensor]
 
     @property
+    def device(self) -> torch.device:
+        """Return where all tensors of the case lie."""
+        return self.low.device
+
+    @property
     def interval(self) -> float:
         """Return the time between two outputs."""
         return float(self.times[1] - self.times[0])
@@ -97,20 +103,28 @@ class Case:
 
     def draw(self, count: int, rng: Generator) -> Tensor:  # (count, q)
         """Draw parameters, each even over its range."""
-        return self.low + (self.high - self.low) * torch.rand(count, len(self.low), generator=rng)
+        return self.low + (self.high - self.low) * torch.rand(count, len(self.low), generator=rng).to(self.device)
 
     def scaled(self, parameters: Tensor) -> Tensor:  # (..., q) -> (..., q)
         """Return parameters by their range, which is -1 to 1 then."""
-        return 2 * (parameters - self.low) / (self.high - self.low) - 1
+        low, high = self.low.to(parameters.device), self.high.to(parameters.device)
+        return 2 * (parameters - low) / (high - low) - 1
 
     def unscaled(self, scaled: Tensor) -> Tensor:  # (..., q) -> (..., q)
         """Return parameters in their own units."""
-        return self.low + (scaled + 1) / 2 * (self.high - self.low)
+        low, high = self.low.to(scaled.device), self.high.to(scaled.device)
+        return low + (scaled + 1) / 2 * (high - low)
 
 
-def flow_starts(size: int, count: int, rng: Generator, reynolds: float = 1000.0) -> Tensor:  # (count, y, x)
+def flow_starts(
+    size: int,
+    count: int,
+    rng: Generator,
+    reynolds: float = 1000.0,
+    device: torch.device | str | None = None,
+) -> Tensor:  # (count, y, x)
     """Draw starts of the flow, each after 100 steps of burn-in at a Reynolds number."""
-    system = Kolmogorov(size)
+    system = Kolmogorov(size, device=device)
     return torch.cat([system.advance(some, 100, reynolds) for some in system.start(count, rng).split(BATCH)])
 
 
@@ -122,17 +136,18 @@ def flow(
     every: int = 5,
     reynolds: tuple[float, float] = (500.0, 1500.0),
     starts: Tensor | None = None,  # (m, y, x)
+    device: torch.device | str | None = None,
 ) -> Case:
     """Return Kolmogorov flow of unknown Reynolds number, on size x size points, from one start drawn by rng.
 
     reynolds: their range; starts: the other family, in which each run has a start of its own (`flow_starts`). The case
-    takes as many parameters as there are starts then, and rng is not used.
+    takes as many parameters as there are starts then, and rng is not used; device: of the case, by default the CPU.
 
     Raises ValueError, where starts are given, for another number of parameters.
     """
-    system = Kolmogorov(size)
-    first = flow_starts(size, 1, rng) if starts is None else starts
-    axis, period = torch.arange(size) * 2 * math.pi / size, 2 * math.pi
+    system = Kolmogorov(size, device=device)
+    first = flow_starts(size, 1, rng, device=device) if starts is None else starts.to(system.device)
+    axis, period = (torch.arange(size) * 2 * math.pi / size).to(device), 2 * math.pi
 
     def points(network):
         return Spectral((size, size), network, (period, period))
@@ -152,23 +167,24 @@ def flow(
         bounds={"reynolds": (reynolds[0] / 10, 1e4)}, points=points, see=system.velocity,
     )  # fmt: skip
     return Case(
-        name="flow", parameters=("Reynolds number",), low=torch.tensor(reynolds[:1]), high=torch.tensor(reynolds[1:]),
-        channels=(("u", "1"), ("v", "1")), times=torch.arange(outputs + 1) * every * system.step, axes=(axis, axis),
-        periods=(period, period), weights=torch.ones(2, size, size), joint=joint, begin=begin,
+        name="flow", parameters=("Reynolds number",), low=torch.tensor(reynolds[:1], device=device),
+        high=torch.tensor(reynolds[1:], device=device), channels=(("u", "1"), ("v", "1")),
+        times=torch.arange(outputs + 1, device=device) * every * system.step, axes=(axis, axis),
+        periods=(period, period), weights=torch.ones(2, size, size, device=device), joint=joint, begin=begin,
         trajectories=trajectories, points=points, distance=partial(periodic, lengths=period),
     )  # fmt: skip
 
 
-def tsunami(size: int, *, width: float = 5e4, outputs: int = 50) -> Case:
+def tsunami(size: int, *, width: float = 5e4, outputs: int = 50, device: torch.device | str | None = None) -> Case:
     """Return the basin with a bump of `width` [m] at an unknown place, on size x size cells.
 
-    The window is the published one to within a step an output.
+    The window is the published one to within a step an output. device: of the case, by default the CPU.
     """
-    system = Tsunami(size, width=width)
+    system = Tsunami(size, width=width, device=device)
     every = round(2000 * 21.43 / outputs / system.step)
     if every < 1:
         raise ValueError(f"{outputs} outputs are more than the steps of {system.step:.0f} s; ask for fewer")
-    axis = (torch.arange(size) + 0.5) * system.cell
+    axis = ((torch.arange(size) + 0.5) * system.cell).to(device)
 
     def points(network):
         look = Linear(system.axes, network, (None, None))
@@ -179,23 +195,24 @@ def tsunami(size: int, *, width: float = 5e4, outputs: int = 50) -> Case:
 
     joint = Joint(system.advance, (3, size, size), step=system.step, points=points)
     return Case(
-        name="tsunami", parameters=("x of the source [side]", "y of the source [side]"), low=torch.zeros(2),
-        high=torch.full((2,), 0.5), channels=(("u", "m s-1"), ("v", "m s-1"), ("eta", "m")),
-        times=torch.arange(outputs + 1) * every * system.step, axes=(axis, axis), periods=(None, None),
-        weights=torch.ones(3, size, size), joint=joint, begin=system.start, trajectories=trajectories, points=points,
-        distance=partial(periodic, lengths=math.inf),
+        name="tsunami", parameters=("x of the source [side]", "y of the source [side]"),
+        low=torch.zeros(2, device=device), high=torch.full((2,), 0.5, device=device),
+        channels=(("u", "m s-1"), ("v", "m s-1"), ("eta", "m")),
+        times=torch.arange(outputs + 1, device=device) * every * system.step, axes=(axis, axis), periods=(None, None),
+        weights=torch.ones(3, size, size, device=device), joint=joint, begin=system.start, trajectories=trajectories,
+        points=points, distance=partial(periodic, lengths=math.inf),
     )  # fmt: skip
 
 
-def planet(rows: int, rng: Generator, *, days: int = 21) -> Case:
+def planet(rows: int, rng: Generator, *, days: int = 21, device: torch.device | str | None = None) -> Case:
     """Return the planet with an unknown source, on rows x 2 rows points, from one balanced start drawn by rng.
+
+    device: of the case, by default the CPU.
 
     Raises ValueError for a grid whose step does not divide eight hours.
     """
-    system = Planet(rows, 2 * rows)
-    first, every = system.start(1, rng), round(8 * HOUR / system.step)
-    if every * system.step != 8 * HOUR:
-        raise ValueError(f"a step of {system.step:g} s does not divide 8 hours; choose another number of rows")
+    system = Planet(rows, 2 * rows, device=device)
+    first, every = system.start(1, rng), whole_steps(8 * HOUR, system.step)
 
     def points(network):
         look = Linear((latitudes_over_poles(system.latitudes), system.longitudes), network, (None, 360.0))
@@ -214,12 +231,24 @@ def planet(rows: int, rng: Generator, *, days: int = 21) -> Case:
     )  # fmt: skip
     return Case(
         name="planet", parameters=("height of the source [m/h]", "width of the source [rad]"),
-        low=torch.tensor([0.1, 1.0]), high=torch.tensor([30.0, 4.0]),
-        channels=(("h", "m"), ("u", "m s-1"), ("v", "m s-1")), times=torch.arange(days * 3 + 1) * every * system.step,
-        axes=(system.latitudes, system.longitudes), periods=(None, 360.0),
+        low=torch.tensor([0.1, 1.0], device=device), high=torch.tensor([30.0, 4.0], device=device),
+        channels=(("h", "m"), ("u", "m s-1"), ("v", "m s-1")), 
+        times=torch.arange(days * 3 + 1, device=device) * every * system.step,
+        axes=(system.latitudes.to(device), system.longitudes.to(device)), periods=(None, 360.0),
         weights=(system.area * rows * 2 * rows).expand(3, -1, -1).contiguous(), joint=joint, begin=begin,
         trajectories=trajectories, points=points, distance=great_circle,
     )  # fmt: skip
+
+
+def whole_steps(length: float, step: float) -> int:
+    """Return how many steps [s] a length of time [s] is, to rounding: 112 of 3600 / 14 are not quite 8 hours.
+
+    Raises ValueError where it is no whole number of them.
+    """
+    count = round(length / step)
+    if abs(count * step - length) > 1e-9 * length:
+        raise ValueError(f"a step of {step:g} s does not divide {length / HOUR:g} hours; choose another number of rows")
+    return count
 
 
 def between(
@@ -234,7 +263,7 @@ def between(
     """
     from scipy.interpolate import LinearNDInterpolator, interp1d
 
-    a, b = case.scaled(known).double().numpy(), case.scaled(wanted).double().numpy()
+    a, b = (case.scaled(some).double().cpu().numpy() for some in (known, wanted))
     eye = np.eye(len(a))
     if a.shape[1] == 1:
         table = interp1d(a[:, 0], eye, axis=0, bounds_error=False, fill_value=np.nan)(b[:, 0])
@@ -243,7 +272,7 @@ def between(
     nearest = np.linalg.norm(b[:, None] - a, axis=2).argmin(1)
     table = np.where(np.isnan(table), eye[nearest], table)
     rows = np.argsort(-table, axis=1, kind="stable")[:, : a.shape[1] + 1]
-    return torch.from_numpy(rows), torch.from_numpy(np.take_along_axis(table, rows, 1)).to(known)
+    return torch.from_numpy(rows).to(known.device), torch.from_numpy(np.take_along_axis(table, rows, 1)).to(known)
 
 
 def deviations(trajectories: Tensor) -> Tensor:  # (t, m, c, y, x) -> (c, 1, 1)

@@ -48,6 +48,7 @@ def recorded(
     interval: int = 6,
     spin_up: int = 20,
     count: int = 61,
+    device: torch.device | str | None = None,
 ) -> tuple[Records, Sea, Plankton]:
     """Let plankton grow in a sea of its own for each member; return its records, and both.
 
@@ -56,13 +57,13 @@ def recorded(
 
     Raises ValueError for an interval that is no whole number of steps, and as testbeds do.
     """
-    plankton = Plankton(size)
+    plankton = Plankton(size, device=device)
     every = round(interval / plankton.step)
     if abs(every * plankton.step - interval) > 1e-9:
         raise ValueError(f"an interval of {interval} d is no whole number of steps of {plankton.step} d; take 2, 4, 6")
     if count < 1 or spin_up < 0:
         raise ValueError(f"{count} records after {spin_up}; expected 1 or more, after 0 or more")
-    sea = Sea(members, interval * (spin_up + count) + 1, rng, size)
+    sea = Sea(members, interval * (spin_up + count) + 1, rng, size, device=device)
     state = plankton.start(sea(0.0).nutrient)
     state = plankton.advance(state, every * spin_up, sea)
     ends, proxies = [state], []
@@ -75,7 +76,7 @@ def recorded(
     states = torch.stack(ends, 1)  # (m, t + 1, 2, y, x)
     fine = (CHLOROPHYLL * states[:, 1:, 1]).clamp_min(LEAST).log10()
     nutrient, phytoplankton = coarsened(states, factor).unbind(2)
-    day = interval * torch.arange(spin_up + 1, spin_up + count + 1)
+    day = interval * torch.arange(spin_up + 1, spin_up + count + 1, device=device)
     light, temperature, growth = (torch.stack(x, 1) for x in zip(*proxies, strict=True))
     kept = Records(day, fine, coarsened(fine, factor), light, temperature, growth, nutrient, phytoplankton)
     return kept, sea, plankton

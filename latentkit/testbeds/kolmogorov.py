@@ -77,7 +77,7 @@ class Kolmogorov:
         if inner < 1:
             raise ValueError(f"inner is {inner}; expected 1 or more, or None to have it chosen")
         self.size, self.step, self.drag, self.inner = size, step, drag, inner
-        self.dtype, self.device, self.highest = dtype, device, (size - 1) // 3
+        self.dtype, self.highest = dtype, (size - 1) // 3
         kx = torch.arange(-self.highest, self.highest + 1, dtype=torch.double)  # coefficients beyond are zero
         ky = kx[:, None]
         square = kx**2 + ky**2
@@ -89,6 +89,7 @@ class Kolmogorov:
             return t.to(device, dtype.to_complex() if t.is_complex() else dtype)
 
         self._square, self._keep, self._force, self._curl = put(square), put(keep + 0j), put(force + 0j), put(d)
+        self.device = self._square.device
         self._to_velocity = put(1j * d.conj() / square.clamp(min=1))  # (3)
         self._product = put(-d.square() / 4j)  # (3)
         self._rows = torch.arange(-self.highest, self.highest + 1, device=device) % size

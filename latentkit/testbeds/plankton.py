@@ -124,7 +124,7 @@ class Plankton:
     ) -> Tensor:  # (m, 2, y, x)
         """Return states with these N and P [mmol m-3]."""
         nutrient = torch.as_tensor(nutrient, dtype=self.dtype, device=self.device)
-        phytoplankton = torch.as_tensor(phytoplankton, dtype=self.dtype, device=self.device)
+        phytoplankton = torch.as_tensor(phytoplankton, dtype=self.dtype, device=nutrient.device)
         return torch.stack([nutrient, phytoplankton.expand_as(nutrient)], 1)
 
     def growth(self, light: Tensor, temperature: Tensor) -> Tensor:

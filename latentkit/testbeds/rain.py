@@ -44,6 +44,7 @@ class Rain:
         noise: float = 0.3,
         proxies: int = 8,
         proxy_noise: float = 0.3,
+        device: torch.device | str | None = None,
     ):
         if min(grid) < 8:
             raise ValueError(f"a grid of {grid[0]} x {grid[1]}; expected 8 points a side or more: the track is narrow")
@@ -52,14 +53,14 @@ class Rain:
         if min(noise, proxy_noise) < 0:
             raise ValueError(f"noise of {noise:g} and {proxy_noise:g}; expected standard deviations, 0 or more")
         self.grid, self.noise, self.proxy_noise = tuple(grid), noise, proxy_noise
-        self.height = ((torch.arange(grid[0]) + 0.5) / grid[0])[:, None]  # (y, 1)
-        self.longitude = 2 * math.pi * torch.arange(grid[1]) / grid[1]  # (x)
+        self.height = ((torch.arange(grid[0]) + 0.5) / grid[0])[:, None].to(device)  # (y, 1)
+        self.longitude = (2 * math.pi * torch.arange(grid[1]) / grid[1]).to(device)  # (x)
         random = torch.randn(proxies, SEEN, generator=Generator().manual_seed(MIXING), dtype=torch.float64)
-        self.mixing = torch.linalg.qr(random).Q.float()  # (proxies, seen)
+        self.mixing = torch.linalg.qr(random).Q.float().to(device)  # (proxies, seen)
 
     def draw(self, count: int, rng: Generator) -> Tensor:  # (n, 7)
         """Draw drivers."""
-        return torch.rand(count, len(DRIVERS), generator=rng) * 2 - 1
+        return torch.rand(count, len(DRIVERS), generator=rng).to(self.mixing.device) * 2 - 1
 
     def track(self, drivers: Tensor) -> Tensor:  # (n, 7) -> (n, y, x)
         """Return the rain of the storm track [mm/day]: equation 1."""
@@ -82,12 +83,13 @@ class Rain:
 
     def fields(self, drivers: Tensor, rng: Generator) -> Tensor:  # (n, 7) -> (n, y, x)
         """Return square roots of rain with noise [mm^0.5 day^-0.5]."""
-        return self.rain(drivers).sqrt() + self.noise * torch.randn(len(drivers), *self.grid, generator=rng)
+        noise = torch.randn(len(drivers), *self.grid, generator=rng).to(drivers.device)
+        return self.rain(drivers).sqrt() + self.noise * noise
 
     def proxy(self, drivers: Tensor, rng: Generator) -> Tensor:  # (n, 7) -> (n, proxies)
         """Return the proxy: equation 5."""
         seen = drivers[:, :SEEN] * math.sqrt(3) @ self.mixing.mT
-        return seen + self.proxy_noise * torch.randn(seen.shape, generator=rng)
+        return seen + self.proxy_noise * torch.randn(seen.shape, generator=rng).to(seen.device)
 
     def sample(self, count: int, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw drivers (n, 7); return fields (n, y, x), the proxy (n, proxies), and drivers."""

@@ -54,6 +54,7 @@ class Waves:
         slope: float,
         tau: float,
         walls: bool = False,
+        device: torch.device | str | None = None,
     ):
         self.walls, self.size = walls, tuple(size)
         width, length = size[0] * cell, size[1] * cell
@@ -70,13 +71,15 @@ class Waves:
         noise = torch.randn(days + 1, members, *k.shape, generator=rng)
         for i in range(1, days + 1):
             noise[i] = rho * noise[i - 1] + (1 - rho.square()).sqrt() * noise[i]
-        self.amplitudes = noise * size_of
+        self.amplitudes = (noise * size_of).to(device)
+        self.j, self.k, self.powers = (x.to(device) for x in (self.j, self.k, self.powers))
 
     def field(self, day: int, *, corners: bool = False) -> Tensor:  # (m, y, x), or (m, y + 1, x) on corners
         """Return the field of a whole day, on middles of cells or on their corners (y = 0, d, ...; x = d, 2 d, ...)."""
         n, m = self.size
         y = torch.arange(n + 1) / n if corners else (torch.arange(n) + 0.5) / n
         x = (torch.arange(m) + (1.0 if corners else 0.5)) / m
+        y, x = y.to(self.j.device), x.to(self.j.device)
         across = math.pi * y[:, None] * self.j
         across = across.sin() if self.walls else across.cos()  # (y, j)
         angle = 2 * math.pi * self.k[:, None] * x
@@ -105,16 +108,17 @@ class Sea:
         jet: float = 0.08,
         air: float = 1.0,
         eddies: float = 1.5,
+        device: torch.device | str | None = None,
     ):
         if members < 1 or days < 1:
             raise ValueError(f"{members} members and {days} days; expected 1 or more of each")
         self.days, self.speed, self.jet, self.air, self.eddies = days, speed, jet, air, eddies
         self.size, self.cell, width = tuple(size), cell, size[0] * cell
         grid = (members, days, rng, size, cell)
-        self.flow = Waves(*grid, scale=8e5, shortest=2.5e5, slope=6.0, tau=40.0, walls=True)
-        self.clouds = Waves(*grid, scale=2e6, shortest=6e5, slope=4.0, tau=4.0)
-        self.weather = Waves(*grid, scale=3e6, shortest=1e6, slope=4.0, tau=30.0)
-        self.middle = (torch.arange(size[0]) + 0.5) / size[0]  # of cells, in widths of the channel
+        self.flow = Waves(*grid, scale=8e5, shortest=2.5e5, slope=6.0, tau=40.0, walls=True, device=device)
+        self.clouds = Waves(*grid, scale=2e6, shortest=6e5, slope=4.0, tau=4.0, device=device)
+        self.weather = Waves(*grid, scale=3e6, shortest=1e6, slope=4.0, tau=30.0, device=device)
+        self.middle = ((torch.arange(size[0]) + 0.5) / size[0]).to(device)  # of cells, in widths of the channel
         self.latitude = SOUTH + self.middle * width / DEGREE
         across, around = math.pi * self.flow.j / width, 2 * math.pi * self.flow.k / (size[1] * cell)
         square = (across.square()[:, None] + around.square())[:, None]  # mean square speed of psi' of deviation 1
@@ -152,7 +156,7 @@ class Sea:
     def _made(self, day: int) -> Water:
         eddy, north = self.flow.field(day), self.middle[:, None]
         light, temperature = self._skies(day, eddy)
-        y = torch.arange(self.size[0] + 1)[:, None] / self.size[0]
+        y = (torch.arange(self.size[0] + 1)[:, None] / self.size[0]).to(eddy.device)
         wide = 0.1 * self.size[0] * self.cell  # of the jet [m]
         stream = self.unit * self.flow.field(day, corners=True) - self.jet * wide * torch.tanh((y - 0.5) / 0.1)  # (3)
         nutrient = (0.5 + 9.5 * torch.sigmoid((north - 0.5) * 12)) * torch.exp(-PUMP * eddy)

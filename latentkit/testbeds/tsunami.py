@@ -71,7 +71,7 @@ class Tsunami:
         if not min(side, depth, gravity, width) > 0:
             raise ValueError(f"side {side}, depth {depth}, gravity {gravity}, width {width}; expected numbers above 0")
         self.size, self.side, self.depth, self.gravity = size, side, depth, gravity
-        self.bump, self.width, self.dtype, self.device = bump, width, dtype, device
+        self.bump, self.width, self.dtype = bump, width, dtype
         self.cell, self.wave_speed = side / size, math.sqrt(gravity * depth)
         self.step = courant * self.cell / self.wave_speed
         turn = self.step / 2 * max(abs(f0 - beta * side / 2), abs(f0 + beta * side / 2))
@@ -85,6 +85,7 @@ class Tsunami:
         middle = face + self.cell / 2
         self.axes = [(middle, face), (face, middle), (middle, middle)]
         self.coriolis = (f0 + beta * side * faces)[:, None].to(device, dtype)  # (y + 1, 1)
+        self.device = self.coriolis.device
         self.rotating = bool(f0 or beta)
 
     def start(
