@@ -40,6 +40,7 @@ class LLAAE:
     gev_widths: tuple[int, int, int]  # ours, likewise; the reference: 16, 32, 64
     gev_batch: int  # ours: smaller, for more steps in the same time; the reference: 64
     gev_passes: int  # over the training days; the paper: 200 epochs (section 4.1)
+    gev_every: int  # ours: every how many-th day is used
     gev_rate: float  # of learning, assumed; the reference: 1e-3
     gev_shape: float  # of extreme values where it is not learned; section 2: -0.5
     gev_levels: tuple[float, ...]  # ours: quantiles of daily rain whose errors are averaged, above the 95th percentile
@@ -105,6 +106,7 @@ PRESETS = three(
     gev_widths=((4, 8, 8), (8, 16, 16), (16, 32, 64)),
     gev_batch=(64, 32, 64),
     gev_passes=(1, 7, 200),
+    gev_every=(6, 1, 1),
     gev_rate=(3e-3, 2e-3, 1e-3),
     gev_shape=(-0.5, -0.5, -0.5),
     gev_levels=((0.95, 0.975, 0.99, 0.995),) * 3,
