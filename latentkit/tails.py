@@ -28,33 +28,39 @@ SHAPES = (-5.0, 0.99)  # between which equation 4 is solved: t3 from -0.92 to 0.
 FEWEST = 5  # blocks, of which three moments are taken
 
 
-def quantile_errors(values: np.ndarray, truth: np.ndarray, levels, weights: np.ndarray) -> dict:
-    """Return the errors of upper quantiles, equations 1 and 2.
+def quantiles(values: np.ndarray, levels) -> np.ndarray:  # (n, p), (q) -> (q, p)
+    """Return quantiles over days at each point.
 
-    values (n, p), truth (m, p): days by points, of any two numbers of days; levels (q): between 0 and 1; weights (p).
-
-    rms: the field's unit; ratio (q) [1]; quantiles (q, p): of the values. Raises ValueError for levels that are not
-    between 0 and 1 or are beyond what the days can say, for points that differ, and for numbers that are not finite.
+    Raises ValueError for levels that are not between 0 and 1 or are beyond what the days can say, and for numbers that
+    are not finite.
     """
-    values, truth, w = (np.asarray(a) for a in (values, truth, weights))
-    levels = np.asarray(levels, float)
-    if values.ndim != 2 or truth.ndim != 2 or values.shape[1] != truth.shape[1] or w.shape != values.shape[1:]:
-        shapes = f"values {values.shape}, truth {truth.shape} and weights {w.shape}"
-        raise ValueError(f"{shapes}; expected days by points, and a weight for each of the same points")
-    fewest = min(len(values), len(truth))
-    if not ((levels > 0) & (levels <= 1 - 1 / fewest)).all():
+    values, levels = np.asarray(values), np.asarray(levels, float)
+    if values.ndim != 2:
+        raise ValueError(f"values of shape {values.shape}; expected days by points")
+    most = 1 - 1 / len(values)
+    if not ((levels > 0) & (levels <= most)).all():
         told = ", ".join(f"{level:g}" for level in levels)
-        most = 1 - 1 / fewest
-        raise ValueError(f"levels {told} of {fewest} days; expected above 0 and at most {most:.4g}, one day's share")
+        raise ValueError(
+            f"levels {told} of {len(values)} days; expected above 0 and at most {most:.4g}, one day's share"
+        )
     _finite(values, "values")
-    _finite(truth, "the truth")
-    found, true = (np.quantile(a, levels, axis=0) for a in (values, truth))
+    side_by_side = np.ascontiguousarray(values.T)  # which is several times faster
+    return np.quantile(side_by_side, levels, axis=1)
+
+
+def quantile_errors(found: np.ndarray, true: np.ndarray, weights: np.ndarray) -> dict:  # (q, p), (q, p), (p)
+    """Return the errors of quantiles, equations 1 and 2: rms in the field's unit, ratio (q) [1].
+
+    Raises ValueError for other levels or points, and where the truth's quantiles are all 0.
+    """
+    found, true, w = (np.asarray(a, float) for a in (found, true, weights))
+    if found.shape != true.shape or found.ndim != 2 or w.shape != found.shape[1:]:
+        shapes = f"quantiles {found.shape}, the truth's {true.shape} and weights {w.shape}"
+        raise ValueError(f"{shapes}; expected levels by points twice, and a weight for each point")
     w = w / w.sum()
-    return {
-        "rms": float(np.sqrt((found - true) ** 2 @ w).mean()),  # (1)
-        "ratio": (found @ w) / (true @ w),  # (2)
-        "quantiles": found,
-    }
+    if not (true @ w > 0).all():
+        raise ValueError("a quantile of the truth is 0 on average; no ratio to it is known: take higher levels")
+    return {"rms": float(np.sqrt((found - true) ** 2 @ w).mean()), "ratio": (found @ w) / (true @ w)}  # (1), (2)
 
 
 def maxima(values: np.ndarray, blocks: np.ndarray) -> np.ndarray:  # (n, p), (n) -> (b, p)

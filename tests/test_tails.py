@@ -82,19 +82,19 @@ def test_a_place_without_rain_has_the_level_0_and_no_say():
 
 def test_quantiles_are_compared_where_they_are():
     rng = np.random.default_rng(3)
-    truth = rng.gamma(1, size=(900, 2)) * [1, 3]
-    swapped = tails.quantile_errors(truth[:, ::-1], truth, (0.95, 0.99), np.ones(2))
+    truth = tails.quantiles(rng.gamma(1, size=(900, 2)) * [1, 3], (0.95, 0.99))
+    swapped = tails.quantile_errors(truth[:, ::-1], truth, np.ones(2))
     np.testing.assert_allclose(swapped["ratio"], 1)
     assert swapped["rms"] > 3
-    assert tails.quantile_errors(truth[::-1], truth, (0.95, 0.99), np.ones(2))["rms"] == 0
+    assert tails.quantile_errors(truth, truth, np.ones(2))["rms"] == 0
 
 
 def test_errors_of_quantiles_by_hand():
-    truth = np.tile(np.arange(101.0)[:, None], (1, 3))
-    found = tails.quantile_errors(1.1 * truth, truth, (0.5, 0.9), np.array([1.0, 1.0, 0.0]))
+    truth = tails.quantiles(np.tile(np.arange(101.0)[:, None], (1, 3)), (0.5, 0.9))
+    np.testing.assert_allclose(truth, [[50.0] * 3, [90.0] * 3])
+    found = tails.quantile_errors(1.1 * truth, truth, np.array([1.0, 1.0, 0.0]))
     np.testing.assert_allclose(found["ratio"], 1.1)
     np.testing.assert_allclose(found["rms"], (5 + 9) / 2)
-    np.testing.assert_allclose(found["quantiles"], 1.1 * np.array([[50.0] * 3, [90.0] * 3]))
 
 
 def test_maxima_leave_out_days_of_no_block():
@@ -105,9 +105,11 @@ def test_maxima_leave_out_days_of_no_block():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda x: tails.quantile_errors(x, x, (0.95, 0.999), np.ones(2)), "0.999 of 40 days.*at most 0.975"),
-        (lambda x: tails.quantile_errors(x, x[:, :1], (0.9,), np.ones(2)), r"\(40, 1\).*the same points"),
-        (lambda x: tails.quantile_errors(x * np.nan, x, (0.9,), np.ones(2)), "values have 80 numbers"),
+        (lambda x: tails.quantiles(x, (0.95, 0.999)), "0.999 of 40 days.*at most 0.975"),
+        (lambda x: tails.quantiles(x[0], (0.9,)), "expected days by points"),
+        (lambda x: tails.quantiles(x * np.nan, (0.9,)), "values have 80 numbers"),
+        (lambda x: tails.quantile_errors(x, x[:, :1], np.ones(2)), r"\(40, 1\).*levels by points twice"),
+        (lambda x: tails.quantile_errors(x, 0 * x, np.ones(2)), "is 0 on average.*take higher levels"),
         (lambda x: tails.maxima(x, np.zeros(3)), "40 days and 3 blocks"),
         (lambda x: tails.moments(x[:4]), "4 blocks; expected 5 or more"),
         (lambda x: tails.level([1.0], 0, 1, 0), "from 1 blocks on; expected more than 1"),
