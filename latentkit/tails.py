@@ -44,8 +44,10 @@ def quantiles(values: np.ndarray, levels) -> np.ndarray:  # (n, p), (q) -> (q, p
             f"levels {told} of {len(values)} days; expected above 0 and at most {most:.4g}, one day's share"
         )
     _finite(values, "values")
-    side_by_side = np.ascontiguousarray(values.T)  # which is several times faster
-    return np.quantile(side_by_side, levels, axis=1)
+    x = np.sort(np.ascontiguousarray(values.T), axis=1)  # days side by side: several times faster than np.quantile
+    place = levels * (x.shape[1] - 1)
+    low = np.minimum(place.astype(int), x.shape[1] - 2)
+    return (x[:, low] + (place - low) * (x[:, low + 1] - x[:, low])).T
 
 
 def quantile_errors(found: np.ndarray, true: np.ndarray, weights: np.ndarray) -> dict:  # (q, p), (q, p), (p)

@@ -80,6 +80,11 @@ def test_a_place_without_rain_has_the_level_0_and_no_say():
     np.testing.assert_allclose(found["levels"][:, 0], tails.level(PERIODS, *tails.fit(*tails.moments(x[:, 0]))))
 
 
+def test_quantiles_are_those_of_numpy():
+    x, levels = np.random.default_rng(4).gamma(1, size=(57, 6)), (0.03, 0.5, 0.95, 1 - 1 / 57)
+    np.testing.assert_allclose(tails.quantiles(x, levels), np.quantile(x, levels, axis=0), rtol=1e-12)
+
+
 def test_quantiles_are_compared_where_they_are():
     rng = np.random.default_rng(3)
     truth = tails.quantiles(rng.gamma(1, size=(900, 2)) * [1, 3], (0.95, 0.99))
