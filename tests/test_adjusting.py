@@ -65,6 +65,15 @@ def test_other_kinds_are_refused():
                          passes=1, learning_rate=1e-3, seeds=[0, 1], circular=True, data=DATA)  # fmt: skip
 
 
+def test_components_at_hand_are_taken_if_they_are_those_asked_for():
+    model, says, _ = made("convolutional")
+    again, same, _ = made("convolutional", says=says)
+    assert same is says
+    torch.testing.assert_close(model.h.weight, again.h.weight)
+    with pytest.raises(ValueError, match="components of 2 x 5 .*; expected 2 x 6"):
+        made("convolutional", says=says, components=6)
+
+
 def test_what_is_told_is_not_below_zero():
     found = adjusting.told(lambda z: z - 1, torch.zeros(2, 7, 3), batch=3)
     assert found.shape == (2, 7, 3) and (found == 0).all()

@@ -121,6 +121,7 @@ HOUSE = {
     "fragmentation": (1, {"numpy", "scipy", "sklearn"}),
     "disentanglement": (1, {"numpy", "scipy", "sklearn"}),
     "realizations": (1, {"numpy"}),
+    "tails": (1, {"numpy", "scipy"}),
     "tables": (1, {"pandas"}),
     "plots": (1, {"numpy", "matplotlib", "cmocean", "cartopy"}),
     "explore": (2, {"numpy", "matplotlib", "ipywidgets"}),

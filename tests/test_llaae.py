@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from latentkit.models import convolutions
+from latentkit.models import convolutions, extremes
 from latentkit.models.llaae import LLAAE
 from latentkit.models.train import Shuffled, fit, generator
 
@@ -117,6 +117,16 @@ def test_latents_that_a_proxy_can_say_are_found():
     with torch.no_grad():
         left = (model.predict(proxies[None])[0] - fields).square().mean() / fields.square().mean()
     assert float(left) < 0.05
+
+
+@pytest.mark.parametrize("posterior", ["normal", "moment"])
+def test_divergences_of_gaussians_are_those_of_torch(posterior):
+    model = made(0, 1, posterior=posterior)
+    code = model.code(FIELDS)
+    deviation = code.scale if posterior == "normal" else extremes.variance(code.scale, code.shape)  # equation 6
+    said = torch.distributions.Normal(model.mean(code), deviation)
+    expected = torch.distributions.kl_divergence(said, torch.distributions.Normal(0.0, 1.0))
+    torch.testing.assert_close(model.divergences(code), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("posterior", ["normal", "gev", "moment"])

@@ -49,5 +49,11 @@ def test_a_noise_that_is_a_number_can_be_overridden():
     assert preset("levda", "quick", noise=0.2).noise == 0.2
 
 
+def test_a_shape_may_be_negative_and_is_judged_by_the_model():
+    assert preset("llaae", "quick", gev_shape=-0.3).gev_shape == -0.3
+    with pytest.raises(TypeError, match="gev_shape .* such as -0.5; found None"):
+        preset("llaae", "quick", gev_shape=None)
+
+
 def test_size_and_slug_are_no_overrides():
     assert "size" not in field_names("lccvae") and "latent_dim" in field_names("lccvae")

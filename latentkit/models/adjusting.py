@@ -78,15 +78,17 @@ def obtain(
     circular: bool,
     data: Sequence[dict],
     retrain: bool = False,
+    says: Components | None = None,
 ) -> tuple[LLAAE, Components, History]:
     """Load a shipped stack, or train one; return it, what makes components of proxies, and the training's history.
 
     split: of `pairs`; kind: "convolutional", as published, or "modal" (`models.modal`); components: of the proxy;
     widths: channels of the three layers, or channels and layers of the modal decoder, with `maps`; passes: over the
     training days with equation 1 of `llaae`; decay: of weights, decoupled from the loss (AdamW); data: what both fields
-    are made of, for the weights' identity.
+    are made of, for the weights' identity; says: the components of the split's own training proxies, where another
+    model has found them already.
 
-    Raises ValueError for another kind, and for settings that do not fit the data.
+    Raises ValueError for another kind, for other components than asked for, and for settings that do not fit the data.
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
@@ -100,7 +102,10 @@ def obtain(
         shape=shape, circular=circular, positive=kind == "modal", networks=networks,
     )  # fmt: skip
     model.learn(split.field)
-    says = Components(split.proxy, components)
+    says = says or Components(split.proxy, components)
+    if says.deviations.shape != (len(seeds), components):
+        found = " x ".join(map(str, says.deviations.shape))
+        raise ValueError(f"components of {found} (splits x count); expected {len(seeds)} x {components}")
     proxies = says(split.proxy)
     kept = nn.ModuleDict({"encoder": model.encoder, "decoder": model.decoder})
     if hasattr(model, "raw_shape"):

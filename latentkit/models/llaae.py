@@ -165,11 +165,13 @@ class LLAAE(nn.Module):
 
     def divergence(self, code: Code) -> Tensor:  # (s, n)
         """Return the divergence of codes from a standard normal prior, summed over latents [nat]."""
+        return self.divergences(code).sum(-1)
+
+    def divergences(self, code: Code) -> Tensor:  # (s, n, k)
+        """Return the divergence of each latent from a standard normal prior [nat]."""
         if self.posterior == "normal":
-            each = 0.5 * (code.scale.square() + code.location.square() - 1) - code.scale.log()
-        else:
-            each = (extremes.divergence if self.posterior == "gev" else extremes.moment_divergence)(*code)
-        return each.sum(-1)
+            return 0.5 * (code.scale.square() + code.location.square() - 1) - code.scale.log()
+        return (extremes.divergence if self.posterior == "gev" else extremes.moment_divergence)(*code)
 
     def loss(self, batch, step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return equation 1 at even steps, 2 at odd ones (s), for fields (s, n, y, x) and proxies (s, n, x).

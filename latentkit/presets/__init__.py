@@ -11,6 +11,8 @@ import math
 from latentkit.presets import lccvae, levda, llaae, start
 from latentkit.presets.sizes import SIZES
 
+SIGNED = ("gev_shape",)  # numbers that may be 0 or below; what is made of them says which may not
+
 PRESETS = {"start": start.PRESETS, "lccvae": lccvae.PRESETS, "llaae": llaae.PRESETS, "levda": levda.PRESETS}
 
 
@@ -41,7 +43,7 @@ def preset(slug: str, size: str, **overrides):
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int) and number < 1:
                 raise ValueError(f"{name} of the {slug} preset is {value}; expected 1 or more")
-            if isinstance(number, float) and number <= 0:
+            if isinstance(number, float) and number <= 0 and name not in SIGNED:
                 raise ValueError(f"{name} of the {slug} preset is {value}; expected a number above 0")
         if name == "noise" and isinstance(value, str) and value not in ("learned", "unit"):
             raise ValueError(_unknown("noise", value, ("learned", "unit")))

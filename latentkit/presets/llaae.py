@@ -35,6 +35,16 @@ class LLAAE:
     analogues: tuple[int, ...]  # ours: how many, likewise
     draws: int  # ours: of a distributional prediction, and series of a weather generator
     block: int  # days that the weather generator keeps together; the reference: blocks
+    # Extremes (notebook 22): the published form, smaller, once for each of four posteriors with all else equal
+    gev_latent: int  # ours, so that four models fit; the reference: 400
+    gev_widths: tuple[int, int, int]  # ours, likewise; the reference: 16, 32, 64
+    gev_batch: int  # ours: smaller, for more steps in the same time; the reference: 64
+    gev_passes: int  # over the training days; the paper: 200 epochs (section 4.1)
+    gev_every: int  # ours: every how many-th day is used
+    gev_rate: float  # of learning, assumed; the reference: 1e-3
+    gev_shape: float  # of extreme values where it is not learned; section 2: -0.5
+    gev_levels: tuple[float, ...]  # ours: quantiles of daily rain whose errors are averaged, above the 95th percentile
+    gev_periods: tuple[float, ...]  # ours: of return levels [winters]
     # Disentanglement (notebook 23): all are ours, but for the first two pairs
     rain_grid: tuple[int, int]
     rain_waves: tuple[int, int]  # in latitude and longitude, that models see
@@ -92,6 +102,15 @@ PRESETS = three(
     analogues=((5, 20), (5, 10, 20, 40, 80), (5, 10, 20, 40, 80)),
     draws=(5, 30, 100),
     block=(5, 5, 5),
+    gev_latent=(8, 24, 400),
+    gev_widths=((4, 8, 8), (6, 12, 12), (16, 32, 64)),
+    gev_batch=(64, 32, 64),
+    gev_passes=(1, 5, 200),
+    gev_every=(6, 1, 1),
+    gev_rate=(3e-3, 2e-3, 1e-3),
+    gev_shape=(-0.5, -0.5, -0.5),
+    gev_levels=((0.95, 0.975, 0.99, 0.995),) * 3,
+    gev_periods=((2.0, 5.0, 10.0, 20.0, 50.0),) * 3,
     rain_grid=((16, 32),) * 3,
     rain_waves=((8, 16),) * 3,
     rain_noise=(0.3, 0.3, 0.3),
