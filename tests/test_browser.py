@@ -20,7 +20,8 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 EXPLORERS = ["00_start", "12_lccvae_anchors", "13_lccvae_completion", "14_lccvae_ablations", "15_lccvae_sampling"]
 EXPLORERS += ["32_levda_surrogates", "33_levda_benchmarks", "34_levda_irregular", "36_levda_uncertainty"]
 EXPLORERS += ["37_levda_cost", "38_levda_sensors", "39_levda_starts"]
-EXPLORERS += ["20_llaae_adjustment", "21_llaae_ablation", "22_llaae_extremes", "23_llaae_disentanglement", "24_llaae_chlorophyll"]
+EXPLORERS += ["20_llaae_adjustment", "21_llaae_ablation", "22_llaae_extremes"]
+EXPLORERS += ["23_llaae_disentanglement", "24_llaae_chlorophyll"]
 
 pytestmark = pytest.mark.browser
 
