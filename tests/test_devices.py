@@ -1,6 +1,9 @@
 """Testbeds and methods of LEVDA on the CPU, a CUDA card, and a card that is none: all lies there, and is the same."""
 
 import functools
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -24,6 +27,7 @@ from latentkit.testbeds.planet import HOUR, Planet
 from latentkit.testbeds.rain import Rain
 from latentkit.testbeds.tsunami import Tsunami
 
+ALONE = "LATENTKIT_TEST_CARD"  # set in a process that has taken no derivative before it knew the card
 SEEDS = [0, 1]
 TRAIN = {"seeds": SEEDS, "learning_rate": 1e-2, "progress": False}
 
@@ -40,6 +44,8 @@ def device(request) -> str:
     if request.param == "card":
         if torch.cuda.is_available():
             pytest.skip("a CUDA card is there to test on")
+        if ALONE not in os.environ:
+            pytest.skip("done in a process of its own")
         import card
 
         try:
@@ -261,3 +267,11 @@ def test_eight_hours_are_whole_steps_of_every_planet():
         assert cases.whole_steps(8 * HOUR, HOUR / parts) == 8 * parts
     with pytest.raises(ValueError, match="a step of 1000 s does not divide 8 hours; choose another number of rows"):
         cases.whole_steps(8 * HOUR, 1000.0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA card is there to test on")
+def test_a_process_that_knows_the_card_from_its_start():
+    # torch counts devices when it takes its first derivative, and other tests have taken one.
+    command = [sys.executable, "-m", "pytest", __file__, "-q", "-p", "no:xdist", "-k", "card and not process"]
+    done = subprocess.run(command, env={**os.environ, ALONE: "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
