@@ -20,8 +20,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import interpolate, silu
 
-from latentkit.models.convolutions import Convolution
 from latentkit.models.nets import normal
+from latentkit.models.stencils import Stencil
 
 PENALTY = 1e-3
 
@@ -31,7 +31,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, grid: Sequence[int], rng: Sequence[Generator], *, circular: bool):
         super().__init__()
-        self.first, self.second = (Convolution(channels, channels, rng, circular=circular) for _ in range(2))
+        self.first, self.second = (Stencil(channels, channels, rng, circular=circular) for _ in range(2))
         self.place = nn.Parameter(torch.zeros(len(rng), channels, *grid))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Autoencoder(nn.Module):
                 f"multiples of {2**halvings}: select such a region, or give fewer widths"
             )
         grids = [tuple(n >> i for n in shape[1:]) for i in range(halvings + 1)]
-        conv = lambda a, b, stride=1: Convolution(a, b, rng, circular=circular, stride=stride)  # noqa: E731
+        conv = lambda a, b, stride=1: Stencil(a, b, rng, circular=circular, stride=stride)  # noqa: E731
         block = lambda i: Block(widths[i], grids[i], rng, circular=circular)  # noqa: E731
         self.shape, self.latents, self.levels = tuple(shape), (latent, *grids[-1]), levels
         self.noise, self.hidden = noise, hidden
@@ -87,15 +87,17 @@ class Autoencoder(nn.Module):
         self.register_buffer("mean", torch.zeros(len(rng), latent, 1, 1))
         self.register_buffer("deviation", torch.ones(len(rng), latent, 1, 1))
         share = torch.tensor([1.0] * levels + [weight] * (c - levels))[:, None, None] * area * there
-        self.register_buffer("share", share / there.float().mean((1, 2), keepdim=True), persistent=False)
-        self.register_buffer("there", there.float(), persistent=False)
+        share = share / there.float().mean((1, 2), keepdim=True)
+        self.register_buffer("share", share.repeat(len(rng), 1, 1, 1), persistent=False)
+        self.register_buffer("there", there.float().repeat(len(rng), 1, 1, 1), persistent=False)
 
     def encode(self, fields: Tensor, seen: Tensor | None = None) -> Tensor:  # (s, n, c, y, x) -> (s, n, k, y, x)
         """Return the latents of fields; seen, of the fields' shape or broadcast to it: whether a value is there."""
         return (self._encode(fields, seen) - self.mean[:, None]) / self.deviation[:, None]
 
     def _encode(self, fields: Tensor, seen: Tensor | None) -> Tensor:
-        seen = self.there if seen is None else seen * self.there
+        there = self.there[:, None]
+        seen = there if seen is None else seen * there
         x = torch.cat([fields * seen, seen.expand_as(fields)], 2).transpose(0, 1).flatten(1, 2)
         for layer in self.inward:
             x = layer(x)
@@ -108,14 +110,14 @@ class Autoencoder(nn.Module):
             if i and i % 2 == 0 and i < len(self.outward) - 1:
                 x = interpolate(x, scale_factor=2, mode="nearest")
             x = layer(x)
-        return x.unflatten(1, (len(z), -1)).transpose(0, 1) * self.there
+        return x.unflatten(1, (len(z), -1)).transpose(0, 1) * self.there[:, None]
 
     def loss(self, batch, step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return equation 1 (s) for days (s, n, c, y, x)."""
         (fields,) = batch
         z = self._encode(fields, self._seen(fields, rng))
         found = self.decode(z + self.noise * normal(z.shape[1:], rng, z))
-        error = ((found - fields).square() * self.share).mean((1, 3, 4))  # (s, c)
+        error = ((found - fields).square() * self.share[:, None]).mean((1, 3, 4))  # (s, c)
         size = PENALTY * z.square().mean((1, 2, 3, 4))
         parts = {"state": error[:, : self.levels].mean(1), "modalities": error[:, self.levels :].mean(1)}
         return error.mean(1) + size, parts
@@ -141,3 +143,62 @@ class Autoencoder(nn.Module):
         z = torch.cat([self.encode(some.expand(s, *some.shape)) for some in fields.split(batch)], 1)
         self.mean.copy_(z.mean((1, 3, 4))[..., None, None])
         self.deviation.copy_(z.std((1, 3, 4))[..., None, None])
+
+
+class Norm(nn.Module):
+    """Normalize channels of fields (n, s w, y, x) over a batch, or by running means, as `torch.nn.BatchNorm2d` does."""
+
+    def __init__(self, models: int, width: int):
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(models, width)), nn.Parameter(torch.zeros(models, width))
+        self.register_buffer("mean", torch.zeros(models, width))
+        self.register_buffer("variance", torch.ones(models, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, variance, scale, shift = (v.flatten() for v in (self.mean, self.variance, self.scale, self.shift))
+        return nn.functional.batch_norm(x, mean, variance, scale, shift, training=self.training)
+
+
+class Published(nn.Module):
+    """A stack of s autoencoders as in the reference code: shape (c, y, x) to latents (latent, y, x) and back.
+
+    widths: channels of the four inner layers of the encoder, mirrored in the decoder; there (c, y, x): where
+    channels have values; the loss is a mean over points, not by area. `encode`, `decode` and `loss` are as in `Autoencoder`; masks are not
+    known to it. Batch normalization counts in each model for itself, in training and with running means after it.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], widths: Sequence[int], latent: int, rng: Sequence[Generator], *, there: Tensor,
+        levels: int,
+    ):  # fmt: skip
+        super().__init__()
+        sizes = [shape[0], *widths, latent]
+        layer = lambda a, b: Stencil(a, b, rng, circular=False, kernel=5, zeros=True)  # noqa: E731
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.inward = nn.ModuleList(layer(a, b) for a, b in pairs)
+        self.outward = nn.ModuleList(layer(b, a) for a, b in reversed(pairs))
+        self.norms = nn.ModuleList(Norm(len(rng), w) for w in [*widths, *reversed(widths)])
+        self.latents, self.levels = (latent, *shape[1:]), levels
+        self.register_buffer("there", there.float().repeat(len(rng), 1, 1, 1), persistent=False)
+
+    def encode(self, fields: Tensor, seen: Tensor | None = None) -> Tensor:  # (s, n, c, y, x) -> (s, n, k, y, x)
+        """Return the latents of fields."""
+        return self._through(fields * self.there[:, None], self.inward, self.norms[: len(self.inward) - 1])
+
+    def decode(self, z: Tensor) -> Tensor:  # (s, n, k, y, x) -> (s, n, c, y, x)
+        """Return the fields of latents."""
+        return self._through(z, self.outward, self.norms[len(self.inward) - 1 :]) * self.there[:, None]
+
+    def loss(self, batch, step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean squared error (s) for days (s, n, c, y, x)."""
+        (fields,) = batch
+        error = (self.decode(self.encode(fields)) - fields).square().mean((1, 3, 4))
+        parts = {"state": error[:, : self.levels].mean(1), "modalities": error[:, self.levels :].mean(1)}
+        return error.mean(1), parts
+
+    def _through(self, fields: Tensor, layers, norms) -> Tensor:
+        x = fields.transpose(0, 1).flatten(1, 2)
+        for i, layer in enumerate(layers):
+            x = layer(x)
+            x = torch.relu(norms[i](x)) if i < len(layers) - 1 else x
+        return x.unflatten(1, (len(fields), -1)).transpose(0, 1)

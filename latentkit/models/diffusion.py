@@ -108,7 +108,7 @@ def moments(
                 push = torch.func.jvp(observe, (at,), (ratio * pulled(v),))[1]
                 return (error * v + push) * seen
 
-            solved = _conjugate(product, gap, rounds)
+            solved = _conjugate(product, gap, rounds, float(std.min()) ** 2)
             score = pulled(solved)
         return (e - sigma(t) * score).detach()
 
@@ -202,15 +202,22 @@ def _parted(y: Tensor) -> tuple[Tensor, Tensor]:
     return seen, torch.where(seen, y, 0)
 
 
-def _conjugate(product, b: Tensor, rounds: int) -> Tensor:
-    """Return the solution of product(v) = b (s, n, ...), sample by sample, after some conjugate gradients."""
+def _conjugate(product, b: Tensor, rounds: int, least: float) -> Tensor:
+    """Return the solution of product(v) = b (s, n, ...), sample by sample, after some conjugate gradients.
+
+    least: of v.product(v) / v.v where `product` is R and a covariance. A sample stops where it is less: the derivative
+    of a network is no covariance there, as happens near t = 1.
+    """
     axes = tuple(range(2, b.ndim))
     inner = lambda p, q: (p * q).sum(axes, keepdim=True)  # noqa: E731
     v, r = torch.zeros_like(b), b
     p, square = r, inner(r, r)
+    going = torch.ones_like(square, dtype=torch.bool)
     for _ in range(rounds):
         moved = product(p)
-        length = square / inner(p, moved).clamp_min(1e-30)
+        curved = inner(p, moved)
+        going = going & (curved >= 0.99 * least * inner(p, p)) & (curved > 0)
+        length = torch.where(going, square / curved, 0)
         v, r = v + length * p, r - length * moved
         last, square = square, inner(r, r)
         p = r + square / last.clamp_min(1e-30) * p
