@@ -3,7 +3,7 @@ r"""Columns of the atmosphere and what else is seen of them: temperature on leve
 A day is a stack of channels (c, y, x): temperature on each level, the root of precipitation, outgoing long-wave
 radiation. Below the bridge they are departures in units of their channel,
 
-    z = (v - cycle) / scale,    cycle = a_0 + sum_h=1,2 (a_h cos h w + b_h sin h w),    w = 2 pi (day of the year) / 365.25
+    z = (v - cycle) / scale,   cycle = a_0 + sum_h=1,2 (a_h cos h w + b_h sin h w),   w = 2 pi day of year / 365.25
 
 with the cycle fitted at each point, by least squares over training days, and scale the standard deviation of v - cycle
 over them, by area, one number a channel. Without the cycle, as published, a_0 is the mean of the channel by area, one
@@ -84,7 +84,7 @@ def open_columns(source: str):
                                  "that both have")
     gone = int(found[0].isnull().sum())
     if gone:
-        raise ValueError(f"temperature lacks {gone} values; expected every level of every day at every point: fill them")
+        raise ValueError(f"temperature lacks {gone} values; expected each level of each day at each point: fill them")
     if parts[1 % len(parts)] == "archive:column_days":
         found[1] = found[1].where(archive.fixed()["lsm"] >= LAND).assign_attrs(found[1].attrs)
     return tuple(found)
@@ -128,7 +128,8 @@ def split(ta, pr, rlut, *, cycle: bool = True) -> Columns:
     made = [((packed[p][0] - cycles[p]) / scale[:, None, None]) * there for p in rows]
     levels = ta.sizes["level"]
     told = tuple(f"ta {v:g}" for v in ta["level"].values) + ("root of pr", "rlut")
-    return Columns(*made, there, area / area.mean(), scale, levels, told, around(ta), {p: packed[p][1] for p in rows}, cycles)
+    layouts = {part: packed[part][1] for part in rows}
+    return Columns(*made, there, area / area.mean(), scale, levels, told, around(ta), layouts, cycles)
 
 
 def _waves(time) -> np.ndarray:  # (n, 5)

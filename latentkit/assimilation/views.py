@@ -54,7 +54,8 @@ def view(area: Tensor, there: Tensor, std, *, coarse: int = 1, gap: int = 1, cha
     """
     c, y, x = there.shape
     if not (1 <= coarse <= min(y, x) and 1 <= gap):
-        raise ValueError(f"coarse is {coarse} and gap {gap}; expected 1 or more, and blocks of at most {min(y, x)} cells")
+        most = min(y, x)
+        raise ValueError(f"coarse is {coarse} and gap {gap}; expected 1 or more, and blocks of at most {most} cells")
     std = torch.as_tensor(std, dtype=area.dtype).expand(c)
     if not bool((std >= 0).all()):
         raise ValueError(f"deviations of errors are {std.tolist()}; expected numbers from 0 on")

@@ -3,12 +3,12 @@ r"""A joint autoencoder of a state and what else is seen of it, with masks of wh
 Y. Qu, J. Nathaniel, S. Li and P. Gentine (2024), Deep generative data assimilation in multimodal setting, section 2.1:
 an encoder f takes the state and each modality side by side as channels, a decoder g leads back,
 
-    z = f(v, seen),    v ~ g(z),    loss = sum_c w_c mean_area (g(z + e) - v)^2 + penalty |z|^2,   e ~ N(0, noise^2)  (1)
+    z = f(v, seen),    v ~ g(z),    loss = sum_c w_c mean_area (g(z + e) - v)^2 + penalty |z|^2,   e ~ N(0, noise^2) (1)
 
 The paper's decoder tells the state alone; this one tells every channel, so that what is seen of a modality is compared
 with what the latents say of it. A point that is missing is 0 in v and in `seen`, its mask; some are hidden in training
-(`hidden`). Latents are fields on a grid that is halved `halvings` times; they are standardized, channel by channel, once
-trained (`standardize`). The noise e makes decoding smooth: a sampler's latents are never exactly an encoder's.
+(`hidden`). Latents are fields on a grid that is halved `halvings` times; they are standardized, channel by channel,
+once trained (`standardize`). The noise e makes decoding smooth: a sampler's latents are never exactly an encoder's.
 
 `Published` is the reference's: five convolutions of 5 x 5 with stride 1, batch normalization and rectifiers, padded
 with zeros, so that latents lie on the grid of the state, and neither masks, noise nor standardized latents.
@@ -163,8 +163,9 @@ class Published(nn.Module):
     """A stack of s autoencoders as in the reference code: shape (c, y, x) to latents (latent, y, x) and back.
 
     widths: channels of the four inner layers of the encoder, mirrored in the decoder; there (c, y, x): where
-    channels have values; the loss is a mean over points, not by area. `encode`, `decode` and `loss` are as in `Autoencoder`; masks are not
-    known to it. Batch normalization counts in each model for itself, in training and with running means after it.
+    channels have values; the loss is a mean over points, not by area. `encode`, `decode` and `loss` are as in
+    `Autoencoder`; masks are not known to it. Batch normalization counts in each model for itself, and takes running means
+    after training.
     """
 
     def __init__(

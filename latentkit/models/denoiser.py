@@ -9,7 +9,7 @@ paper trains by
 A network that is narrower than its windows cannot hand all of the noise through: trained so, with 64 channels for 160
 numbers a point, it missed two thirds of it at every t, and 1 / mu in equation 8 makes that a thousandfold. So (ours)
 
-    n = sigma x + mu u,   u = g(t) x + U(x, t),   loss = |u - (mu e - sigma x_0)|^2 = |n - e|^2 / mu^2                   (14)
+    n = sigma x + mu u,   u = g(t) x + U(x, t),   loss = |u - (mu e - sigma x_0)|^2 = |n - e|^2 / mu^2              (14)
 
 after T. Salimans and J. Ho (2022), Progressive distillation for fast sampling of diffusion models, appendix D: n is
 right for N(0, I) where u = 0, and x0 = mu x - sigma u stays bounded. g is one number a channel.

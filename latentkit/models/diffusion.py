@@ -1,33 +1,33 @@
 r"""Diffusion: a schedule, a sampler backward in time, and what observations add to a score.
 
-Y. Qu, J. Nathaniel, S. Li and P. Gentine (2024), Deep generative data assimilation in multimodal setting, equations 2 to
-11, after F. Rozet and G. Louppe (2023), Score-based data assimilation. A sample x is drowned in noise e ~ N(0, I),
+Y. Qu, J. Nathaniel, S. Li and P. Gentine (2024), Deep generative data assimilation in multimodal setting, equations 2
+to 11, after F. Rozet and G. Louppe (2023), Score-based data assimilation. A sample x is drowned in noise e ~ N(0, I),
 
-    x(t) = mu(t) x + sigma(t) e,   mu(t) = cos^2(t arccos(sqrt(eta))),   sigma^2 = 1 - mu^2 + eta^2,   0 <= t <= 1    (2)
+    x(t) = mu(t) x + sigma(t) e,   mu(t) = cos^2(t arccos(sqrt(eta))),   sigma^2 = 1 - mu^2 + eta^2,   0 <= t <= 1   (2)
 
-A network tells the noise, n(x(t), t) ~ e (equation 5). **The score is s = -n / sigma**: the paper writes s for both, and
-its equations 8, 10 and 11 are right for the score alone; the denominator of 8 is mu(t), not x(t). With them
+A network tells the noise, n(x(t), t) ~ e (equation 5). **The score is s = -n / sigma**: the paper writes s for both,
+and its equations 8, 10 and 11 are right for the score alone; the denominator of 8 is mu(t), not x(t). With them
 
     x0(x(t)) = (x(t) + sigma^2 s) / mu = (x(t) - sigma n) / mu                                                      (8)
-    x(t - d) = mu' / mu x(t) + (mu' / mu - sigma' / sigma) sigma^2 s = mu' x0 + sigma' n,   ' at t - d                 (10)
-    x(t) <- x(t) + h sigma^2 s + sqrt(2 h) sigma e,   h = tau / mean(n^2)                                            (11)
+    x(t - d) = mu' / mu x(t) + (mu' / mu - sigma' / sigma) sigma^2 s = mu' x0 + sigma' n,   ' at t - d              (10)
+    x(t) <- x(t) + h sigma^2 s + sqrt(2 h) sigma e,   h = tau / mean(n^2)                                           (11)
 
-(10) is the deterministic step of DDIM. The step h of (11), which the paper leaves out, is the reference code's: in units
-of the noise, shorter where the score is steep. **It widens what it corrects**: of numbers that are N(0, 1), with
+(10) is the deterministic step of DDIM. The step h of (11), which the paper leaves out, is the reference code's: in
+units of the noise, shorter where the score is steep. **It widens what it corrects**: of numbers that are N(0, 1), with
 variance v, it makes v - 2 tau + (2 tau + tau^2) / v, so that v goes to 1 + tau / 2, a quarter too much with the paper's
 tau. A step of second order joins (10) to the x0 of the step before, but for the last one (C. Lu et al. 2022,
 DPM-Solver++, algorithm 2): with l = log(mu / sigma), d = l' - l, r = (l - l_before) / d,
 
-    x(t - d) = sigma' / sigma x(t) + mu' (1 - exp(-d)) ((1 + 1 / 2r) x0 - x0_before / 2r)                             (12)
+    x(t - d) = sigma' / sigma x(t) + mu' (1 - exp(-d)) ((1 + 1 / 2r) x0 - x0_before / 2r)                           (12)
 
 Observations y = A(x) + N(0, R) add the score of p(y | x(t)) (6). The paper's, diagonal R and one number gamma,
 
-    log p(y | x(t)) = -1/2 sum (y - A(x0(x(t))))^2 / (R + gamma sigma^2 / mu^2)                                     (7, 9)
+    log p(y | x(t)) = -1/2 sum (y - A(x0(x(t))))^2 / (R + gamma sigma^2 / mu^2)                                   (7, 9)
 
 takes what x(t) leaves open of x0 as one number for all places. **Moments** takes it as it is (F. Rozet et al. 2024,
 Learning diffusion priors from observations by expectation maximization, section 4), by Tweedie's second formula
 
-    V = cov(x0 | x(t)) = sigma^2 / mu dx0/dx(t),   s_y = (dx0/dx)^T A^T (R + A V A^T)^-1 (y - A(x0))                     (13)
+    V = cov(x0 | x(t)) = sigma^2 / mu dx0/dx(t),   s_y = (dx0/dx)^T A^T (R + A V A^T)^-1 (y - A(x0))                (13)
 
 with a few steps of conjugate gradients for the inverse: exact where x is Gaussian and A linear.
 """
@@ -131,15 +131,16 @@ def sample(
     """Return samples, drawn backward from noise.
 
     noise: of a prior, or one of `guided` and `moments`; start (s, n, ...): standard normal; steps: from t = 1 to 0;
-    corrections: steps of equation 11 behind each; order: 1 for equation 10, 2 for 12, without corrections; rng: of the corrections, on any
-    device; checkpoint: file of this sampling, kept about every `every` [s], from which a run that finds it goes on to
-    the same numbers, and which is removed at the end.
+    corrections: steps of equation 11 behind each; order: 1 for equation 10, 2 for 12, without corrections; rng: of the
+    corrections, on any device; checkpoint: file of this sampling, kept about every `every` [s], from which a run that
+    finds it goes on to the same numbers, and which is removed at the end.
 
-    Raises ValueError for another order, corrections with order 2, no steps, and a checkpoint of another sampling; FloatingPointError where numbers
-    are no longer finite, with the step.
+    Raises ValueError for another order, corrections with order 2, no steps, and a checkpoint of another
+    sampling; FloatingPointError where numbers are no longer finite, with the step.
     """
     if order not in (1, 2) or steps < 1 or corrections < 0:
-        raise ValueError(f"order {order}, {steps} steps, {corrections} corrections; expected 1 or 2, 1 or more, 0 or more")
+        given = f"order {order}, {steps} steps, {corrections} corrections"
+        raise ValueError(f"{given}; expected order 1 or 2, 1 step or more, 0 corrections or more")
     if order == 2 and corrections:
         raise ValueError("order 2 joins a step to the one before, which corrections would disturb; give corrections=0")
     recipe = [list(start.shape), steps, corrections, tau, order]
@@ -154,7 +155,7 @@ def sample(
             fresh = torch.randn(x.shape, generator=rng, dtype=x.dtype, device=rng.device).to(x.device)
             x = x - sigma(then) * (h * n - (2 * h).sqrt() * fresh)
         if not bool(torch.isfinite(x).all()):
-            raise FloatingPointError(f"samples are not finite at step {i + 1} of {steps}: raise gamma, or take more steps")
+            raise FloatingPointError(f"samples not finite at step {i + 1} of {steps}: raise gamma or take more steps")
         bar.update()
         spent = _kept(checkpoint, every, spent, recipe, i + 1, x, before, rng)
     bar.close()
@@ -171,7 +172,7 @@ def blankets(noise: Noise, length: int) -> Noise:
     Raises ValueError for an even length, and later for series that are shorter.
     """
     if length % 2 == 0 or length < 1:
-        raise ValueError(f"windows are {length} days long; expected an odd number, so that there is a day in the middle")
+        raise ValueError(f"windows are {length} days long; expected an odd number, so that a day is in the middle")
     half = length // 2
 
     def told(x: Tensor, t: float) -> Tensor:

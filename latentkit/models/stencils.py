@@ -1,9 +1,9 @@
 """Convolutions of maps on part of a sphere or all around it, in stacks, whose weights can be stored in 8 bits.
 
-As in `convolutions`, fields within a network are (n, s c, y, x), and a stack is one grouped convolution. A weight is one
-table (s, inputs k k, outputs), a column for each output channel, which `weights` holds as bytes. Longitude is a circle
-or ends, as latitude does; an end repeats its last row, or, as the reference of SLAMS has it, is followed by zeros.
-"""
+As in `convolutions`, fields within a network are (n, s c, y, x), and a stack is one grouped convolution. A weight is
+one table (s, inputs k k, outputs), a column for each output channel, which `weights` holds as bytes. Longitude is a
+circle or ends, as latitude does; an end repeats its last row, or, as the reference of SLAMS has it, is followed by
+zeros."""
 
 import math
 from collections.abc import Sequence

@@ -8,12 +8,18 @@ import dataclasses
 import difflib
 import math
 
-from latentkit.presets import lccvae, levda, llaae, start
+from latentkit.presets import lccvae, levda, llaae, slams, start
 from latentkit.presets.sizes import SIZES
 
 SIGNED = ("gev_shape",)  # numbers that may be 0 or below; what is made of them says which may not
 
-PRESETS = {"start": start.PRESETS, "lccvae": lccvae.PRESETS, "llaae": llaae.PRESETS, "levda": levda.PRESETS}
+PRESETS = {
+    "start": start.PRESETS,
+    "lccvae": lccvae.PRESETS,
+    "llaae": llaae.PRESETS,
+    "levda": levda.PRESETS,
+    "slams": slams.PRESETS,
+}
 
 
 def field_names(slug: str) -> tuple[str, ...]:

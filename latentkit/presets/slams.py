@@ -1,0 +1,74 @@
+"""The presets of the SLAMS series."""
+
+from dataclasses import dataclass
+
+from latentkit.presets.sizes import three
+
+
+@dataclass(frozen=True)
+class SLAMS:
+    """Hold the settings of the SLAMS series (Y. Qu et al. 2024; their code, here "the reference")."""
+
+    slug: str
+    size: str
+    seeds: int  # ours: models side by side, seeds SEED, SEED + 1, ...
+    # Autoencoder (notebook 40)
+    coder_widths: tuple[int, ...]  # channels on the grid and after each halving; the reference has no halving
+    latent: int  # channels of the latents; the reference: 5 on the grid of the state
+    modality_weight: float  # ours: of precipitation and of radiation beside a level, in the loss
+    latent_noise: float  # ours: in training
+    hidden: float  # ours: share of days of which something is hidden in training
+    coder_batch: int  # section 3.2: 64
+    coder_passes: int  # section 3.2: 64 epochs
+    coder_rate: float  # of learning; section 3.2: 2e-4, with a linear decay
+    published_widths: tuple[int, ...]  # of the reference's encoder: 5 layers; its widths are not told, assumed
+    decay: float  # of weights; section 3.2: 1e-3
+    # Priors of windows of days (notebook 40)
+    window: int  # days; section 2.3: 5
+    prior_widths: tuple[int, ...]  # latent; section 3.3: 32, 64, 128
+    pixel_widths: tuple[int, ...]  # pixel; section 3.3: 64, 128, 256
+    blocks: int  # at each depth; section 3.3: 3
+    prior_batch: int  # section 3.3: 64
+    prior_passes: int  # section 3.3: 64 epochs
+    pixel_passes: int  # likewise
+    prior_rate: float  # of learning; section 3.3: 2e-4, with a linear decay
+    prior_decay: float  # of weights; section 3.3: 1e-3
+    # Sampling
+    steps: int  # section 3.3: 512
+    corrections: int  # section 3.3: 1 step
+    tau: float  # section 3.3: 0.5
+    gamma: float  # section 3.3: 1e-2
+    days: int  # of a series; the reference: 29
+    draws: int  # ours: an ensemble; the reference draws one
+
+
+PRESETS = three(
+    SLAMS,
+    "slams",
+    seeds=(2, 3, 3),
+    coder_widths=((4, 8), (16, 32), (32, 64, 128)),
+    latent=(4, 8, 16),
+    modality_weight=(0.5, 0.5, 0.5),
+    latent_noise=(0.1, 0.1, 0.1),
+    hidden=(0.25, 0.25, 0.25),
+    coder_batch=(8, 16, 64),
+    coder_passes=(1, 26, 64),
+    coder_rate=(1e-2, 4e-3, 2e-4),
+    published_widths=((4, 4, 4, 4), (8, 8, 8, 8), (16, 16, 16, 16)),
+    decay=(1e-3, 1e-3, 1e-3),
+    window=(3, 5, 5),
+    prior_widths=((8, 8), (32, 64), (32, 64, 128)),
+    pixel_widths=((8, 8), (32, 64, 96), (64, 128, 256)),
+    blocks=(1, 2, 3),
+    prior_batch=(8, 16, 64),
+    prior_passes=(1, 20, 64),
+    pixel_passes=(1, 190, 64),
+    prior_rate=(5e-3, 2e-3, 2e-4),
+    prior_decay=(1e-2, 1e-2, 1e-3),
+    steps=(8, 32, 512),
+    corrections=(1, 1, 1),
+    tau=(0.5, 0.5, 0.5),
+    gamma=(1e-2, 1e-2, 1e-2),
+    days=(5, 9, 29),
+    draws=(2, 8, 32),
+)
