@@ -99,6 +99,7 @@ HOUSE = {
     "assimilation.etkf": (1, {"torch"}),
     "assimilation.enkf": (1, {"torch"}),
     "assimilation.gaussian": (1, {"torch"}),
+    "assimilation.plain": (1, {"torch"}),
     "assimilation.particle": (1, {"torch"}),
     "assimilation.ensf": (1, {"torch"}),
     "assimilation.envar": (1, {"torch"}),
