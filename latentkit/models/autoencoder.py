@@ -164,7 +164,7 @@ class Published(nn.Module):
 
     widths: channels of the four inner layers of the encoder, mirrored in the decoder; there (c, y, x): where
     channels have values; the loss is a mean over points, not by area. `encode`, `decode` and `loss` are as in
-    `Autoencoder`; masks are not known to it. Batch normalization counts in each model for itself, and takes running means
+    `Autoencoder`; masks are not known to it. Batch normalization counts in each model apart, with running means
     after training.
     """
 
