@@ -20,6 +20,13 @@ def test_ridge_is_that_of_an_external_package(penalty):
         np.testing.assert_allclose(found[i], peer.predict(T[i].double().numpy()), rtol=1e-4, atol=1e-5)
 
 
+def test_many_settings_tell_what_each_does():
+    for penalty, found in zip((0.0, 3.0), linear.ridges(X, Y, T, (0.0, 3.0)), strict=True):
+        assert torch.equal(found, linear.ridge(X, Y, T, penalty))
+    for count, found in zip((9, 2), linear.analogues_of(X, Y, T, (9, 2)), strict=True):
+        torch.testing.assert_close(found, linear.analogues(X, Y, T, count))
+
+
 def test_what_cannot_be_solved_for_is_refused():
     with pytest.raises(ValueError, match="penalty 0 with 4 samples of 5 proxies"):
         linear.ridge(X[:, :4], Y[:, :4], T)
@@ -34,11 +41,11 @@ def test_the_nearest_day_is_its_own_analogue():
 
 def test_a_setting_is_chosen_on_the_last_fifth():
     weights = torch.ones(3)
-    assert linear.chosen(linear.ridge, (1e6, 0.1), X, Y.clamp_min(0), weights) == [0.1, 0.1]
+    assert linear.chosen(linear.ridges, (1e6, 0.1), X, Y.clamp_min(0), weights) == [0.1, 0.1]
     spoiled = Y.clone()
     spoiled[0, :32] = 0
     spoiled[0, 32:] = 5
-    assert len(linear.chosen(linear.ridge, (1e6, 0.1), X, spoiled, weights)) == 2
+    assert len(linear.chosen(linear.ridges, (1e6, 0.1), X, spoiled, weights)) == 2
 
 
 def test_what_is_told_of_a_part_comes_from_the_others():

@@ -30,6 +30,21 @@ def test_fields_of_any_size_come_back_in_their_size(grid):
     assert model.decode(z).shape == (2, 3, *grid)
 
 
+def test_many_samples_are_what_they_are_at_once():
+    model, fields = made(0, 1), torch.randn(2, 200, 9, 13, generator=generator(0, "many"))
+    z = model.encode(fields)
+    with torch.no_grad():
+        torch.testing.assert_close(model.encode(fields), z.detach())
+        parts = model.decode(z)
+    torch.testing.assert_close(parts, model.decode(z).detach())
+
+
+@pytest.mark.parametrize("size", [(4, 6), (3, 6), (3, 5)])
+def test_rows_and_columns_come_twice(size):
+    x = torch.randn(2, 3, 2, 3, generator=generator(0, "twice"))
+    assert torch.equal(convolutions._doubled(x, size), torch.nn.functional.interpolate(x, size=size, mode="nearest"))
+
+
 def test_fields_too_small_are_refused():
     with pytest.raises(
         ValueError, match="fields of 7 x 30 points are too small to be halved 3 times; expected 8 or more"

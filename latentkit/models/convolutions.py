@@ -6,7 +6,7 @@ rounded up, three times, and comes back by repetition and a convolution. Along l
 its fields are padded with what lies beyond the seam (of an odd number of columns, halving leaves first and last closer
 than others); other edges repeat their last row.
 
-Within a network fields are (n, s c, y, x), so that a stack is one grouped convolution.
+Within a network fields are (n, s c, y, x), so that a stack is one grouped convolution, but for narrow ones.
 """
 
 import math
@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from latentkit.models.nets import Dense
 
 HALVINGS = 3
+NARROW = 16  # channels of a model, below which a processor takes models one by one: twice as fast, thrice in training
 
 
 class Convolution(nn.Module):
@@ -37,6 +38,9 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.pad(x, (1, 1, 0, 0), mode="circular" if self.circular else "replicate")
         x = nn.functional.pad(x, (0, 0, 1, 1), mode="replicate")
+        if x.device.type == "cpu" and self.weight.shape[1] < NARROW:
+            parts = zip(x.chunk(len(self.weight), 1), self.weight, self.bias, strict=True)
+            return torch.cat([nn.functional.conv2d(*part, stride=self.stride) for part in parts], 1)
         weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
         return nn.functional.conv2d(x, weight, bias, stride=self.stride, groups=len(self.weight))
 
@@ -99,7 +103,7 @@ class Decoder(nn.Module):
         x = self.first(z).unflatten(-1, (-1, *self.sizes[-1])).transpose(0, 1).flatten(1, 2)
         x = self.residual(x)
         for layer, size in zip(self.layers, self.sizes[-2::-1], strict=True):
-            x = layer(nn.functional.interpolate(_rectified(x), size=size, mode="nearest"))
+            x = layer(_doubled(_rectified(x), size))
         return x.unflatten(1, (s, -1)).transpose(0, 1)
 
 
@@ -118,6 +122,12 @@ def halved(size: Sequence[int]) -> list[tuple[int, int]]:
     for _ in range(HALVINGS):
         sizes.append(tuple(-(-n // 2) for n in sizes[-1]))
     return sizes
+
+
+def _doubled(x: Tensor, size: tuple[int, int]) -> Tensor:  # (n, c, y, x)
+    """Return fields with each row and column twice, the last once where the size is odd: `interpolate`, but faster."""
+    twice = x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).flatten(4).flatten(2, 3)
+    return twice[:, :, : size[0], : size[1]]
 
 
 def _rectified(x: Tensor) -> Tensor:

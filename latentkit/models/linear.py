@@ -10,7 +10,7 @@ told values of training days, from fits that did not see them, are cut into bins
 are joined by lines (a regressogram; beyond the outermost means it is constant).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -21,21 +21,37 @@ def ridge(X: Tensor, Y: Tensor, T: Tensor, penalty: float = 0.0) -> Tensor:  # (
 
     Raises ValueError for a penalty below 0, and for fewer samples than proxies without one.
     """
+    return next(ridges(X, Y, T, [penalty]))
+
+
+def ridges(X: Tensor, Y: Tensor, T: Tensor, penalties: Sequence[float]) -> Iterator[Tensor]:
+    """Yield what `ridge` returns for each penalty, from products of the samples that are taken once."""
     n, k = X.shape[1:]
-    if not penalty >= 0 or (n <= k and not penalty):
-        raise ValueError(f"penalty {penalty:g} with {n} samples of {k} proxies; expected 0 or more, and more samples")
+    for penalty in penalties:
+        if not penalty >= 0 or (n <= k and not penalty):
+            raise ValueError(
+                f"penalty {penalty:g} with {n} samples of {k} proxies; expected 0 or more, and more samples"
+            )
     x, y = X.double(), Y.double()
     means = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
     x, y = x - means[0], y - means[1]
-    normal = x.mT @ x + penalty * torch.eye(k, dtype=x.dtype)
-    return ((T - means[0]) @ torch.linalg.solve(normal, x.mT @ y) + means[1]).float()
+    normal, right, new = x.mT @ x, x.mT @ y, T - means[0]
+    for penalty in penalties:
+        weight = torch.linalg.solve(normal + penalty * torch.eye(k, dtype=x.dtype), right)
+        yield (new @ weight + means[1]).float()
 
 
 def analogues(X: Tensor, Y: Tensor, T: Tensor, count: int) -> Tensor:  # (s, m, p)
     """Return the mean fields of the `count` days whose proxies are nearest."""
+    return next(analogues_of(X, Y, T, [count]))
+
+
+def analogues_of(X: Tensor, Y: Tensor, T: Tensor, counts: Sequence[int]) -> Iterator[Tensor]:
+    """Yield what `analogues` returns for each count, from distances that are taken once."""
     distance = torch.cdist(T, X)
-    nearest = distance.topk(count, largest=False).indices  # (s, m, c)
-    return torch.zeros_like(distance).scatter_(2, nearest, 1 / count) @ Y  # a product, not a gather of whole fields
+    nearest = distance.topk(max(counts), largest=False).indices  # (s, m, c), the nearest first
+    for count in counts:  # a product, not a gather of whole fields
+        yield torch.zeros_like(distance).scatter_(2, nearest[..., :count], 1 / count) @ Y
 
 
 def left_out(
@@ -83,7 +99,7 @@ def curved(told: Tensor, truth: Tensor, new: Tensor, bins: int) -> Tensor:  # (s
 
 
 def chosen(
-    method: Callable[[Tensor, Tensor, Tensor, float], Tensor],
+    method: Callable[[Tensor, Tensor, Tensor, Sequence[float]], Iterable[Tensor]],  # `ridges` or `analogues_of`
     settings: Sequence[float],
     X: Tensor,
     Y: Tensor,
@@ -92,8 +108,6 @@ def chosen(
     """Return each model's setting with the least weighted error on the last fifth of its own training samples."""
     cut = X.shape[1] - max(1, X.shape[1] // 5)
     truth = Y[:, cut:]
-    errors = []
-    for setting in settings:
-        told = method(X[:, :cut], Y[:, :cut], X[:, cut:], setting).clamp_min(0)
-        errors.append((told - truth).square().mul(weights).mean((1, 2)))
+    tried = method(X[:, :cut], Y[:, :cut], X[:, cut:], settings)
+    errors = [(told.clamp_min(0) - truth).square().mul(weights).mean((1, 2)) for told in tried]
     return [settings[i] for i in torch.stack(errors).argmin(0).tolist()]

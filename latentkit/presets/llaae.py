@@ -80,10 +80,10 @@ class LLAAE:
 PRESETS = three(
     LLAAE,
     "llaae",
-    seeds=(3, 3, 3),
-    members=(2, 6, 6),
+    seeds=(2, 3, 3),
+    members=(1, 6, 6),
     components=(20, 400, 400),
-    batch=(64, 64, 64),
+    batch=(120, 64, 64),
     latent=(8, 64, 400),
     widths=((4, 8, 8), (16, 32, 32), (16, 32, 64)),
     passes=(1, 20, 100),
