@@ -219,6 +219,6 @@ def test_weights_elsewhere_or_too_large_are_refused(copied, tmp_path):
     with large.open("wb") as file:
         file.truncate(archive.MOST_WEIGHTS + 1)
     before = (copied / "manifest.json").read_text()
-    with pytest.raises(ValueError, match="holds at most 20,000,000"):
+    with pytest.raises(ValueError, match="holds at most 40,000,000"):
         archive.register_weights(large, notebook="11_x", seconds=1)
     assert (copied / "manifest.json").read_text() == before

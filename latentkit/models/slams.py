@@ -6,16 +6,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from latentkit.models import weights
+from latentkit.models import diffusion, weights
 from latentkit.models.autoencoder import Autoencoder, Published
 from latentkit.models.denoiser import Denoiser, Windows
+from latentkit.models.nets import normal
 from latentkit.models.train import History, Shuffled, fit, generator
 
 CLIP = 1.0
 CODER = ("coder_widths", "latent", "modality_weight", "latent_noise", "hidden", "coder_batch", "coder_passes",
          "coder_rate", "decay")  # fmt: skip
 PUBLISHED = ("published_widths", "latent", "coder_batch", "coder_passes", "coder_rate", "decay")
-PRIOR = ("window", "blocks", "prior_batch", "prior_rate", "prior_decay")
+PRIOR = ("window", "blocks", "prior_decay")
 
 
 def coder(
@@ -67,20 +68,20 @@ def prior(
     windows = series.shape[-4] - preset.window + 1
     if windows < 1:
         raise ValueError(f"{series.shape[-4]} days; expected {preset.window} or more, the length of a window")
-    widths, passes = (
-        (preset.prior_widths, preset.prior_passes) if kind == "latent" else (preset.pixel_widths, preset.pixel_passes)
-    )
+    of = "prior" if kind == "latent" else "pixel"
+    widths, batch, passes, rate = (getattr(preset, f"{of}_{what}") for what in ("widths", "batch", "passes", "rate"))
     rng = [generator(s, "init") for s in seeds]
     model = Denoiser((preset.window, *series.shape[-3:]), widths, preset.blocks, rng, circular=circular)
 
     def train(_, checkpoint: Path) -> History:
-        batches = Windows(series, preset.window, Shuffled([torch.arange(windows)], preset.prior_batch, seeds, [False]))
+        batches = Windows(series, preset.window, Shuffled([torch.arange(windows)], batch, seeds, [False]))
         return fit(
-            model, batches, steps=passes * batches.steps, seeds=seeds, learning_rate=preset.prior_rate,
+            model, batches, steps=passes * batches.steps, seeds=seeds, learning_rate=rate,
             weight_decay=preset.prior_decay, clip=CLIP, checkpoint=checkpoint,
         )  # fmt: skip
 
-    more = {"widths": list(widths), "passes": passes, "shape": list(series.shape[-3:]), "days": series.shape[-4]}
+    more = {"widths": list(widths), "batch": batch, "passes": passes, "rate": rate}
+    more |= {"shape": list(series.shape[-3:]), "days": series.shape[-4]}
     only = PRIOR + (CODER if kind == "latent" else ())
     identity = weights.identity(preset, seeds, data, only=only, kind=kind, **more)
     history = weights.obtain(model, f"slams_{kind}", identity, train, retrain=retrain, bits=8)
@@ -98,3 +99,34 @@ def decoded(model: nn.Module, z: Tensor, *, batch: int = 64) -> Tensor:  # (s, n
     """Return the channels of latents, some at a time."""
     with torch.no_grad():
         return torch.cat([model.decode(some) for some in z.split(batch, 1)], 1)
+
+
+def drawn(
+    model: Denoiser, days: int, count: int, *, steps: int, rng: Sequence[torch.Generator], progress: bool = False
+) -> Tensor:  # (s, count, days, c, y, x)
+    """Return series that a prior draws by itself, by equation 12 of `diffusion`; rng: one generator a model."""
+    length, *shape = model.shape
+    start = torch.stack([torch.randn(count, days, *shape, generator=g) for g in rng])
+    noise = diffusion.blankets(model, length)
+    with torch.no_grad():
+        return diffusion.sample(noise, start, steps=steps, corrections=0, order=2, rng=rng[0], progress=progress)
+
+
+@torch.no_grad()
+def missed(
+    model: Denoiser, series: Tensor, times: Sequence[float], rng: Sequence[torch.Generator], *, every: int = 7
+) -> Tensor:  # (s, times)
+    """Return the mean squared error of x0, equation 8 of `diffusion`, as a share of the windows' mean square.
+
+    series: days (s, n, c, y, x); every: how many-th window is looked at; rng: one generator a model, of the noise.
+    """
+    x = series.unfold(1, model.shape[0], every).movedim(-1, 2).flatten(2, 3)  # (s, n, days c, y, x)
+    e = normal(x.shape[1:], rng, x)
+    rows = []
+    for t in times:
+        told = []
+        for some, noise in zip(x.split(16, 1), e.split(16, 1), strict=True):
+            noisy = diffusion.mu(t) * some + diffusion.sigma(t) * noise
+            told.append((diffusion.denoised(noisy, model(noisy, t), t) - some).square().sum((1, 2, 3, 4)))
+        rows.append(torch.stack(told).sum(0) / x.square().sum((1, 2, 3, 4)))
+    return torch.stack(rows, 1)

@@ -25,13 +25,15 @@ class SLAMS:
     decay: float  # of weights; section 3.2: 1e-3
     # Priors of windows of days (notebook 40)
     window: int  # days; section 2.3: 5
-    prior_widths: tuple[int, ...]  # latent; section 3.3: 32, 64, 128
-    pixel_widths: tuple[int, ...]  # pixel; section 3.3: 64, 128, 256
     blocks: int  # at each depth; section 3.3: 3
+    prior_widths: tuple[int, ...]  # latent; section 3.3: 32, 64, 128
     prior_batch: int  # section 3.3: 64
     prior_passes: int  # section 3.3: 64 epochs
-    pixel_passes: int  # likewise
     prior_rate: float  # of learning; section 3.3: 2e-4, with a linear decay
+    pixel_widths: tuple[int, ...]  # of the prior of fields; section 3.3: 64, 128, 256
+    pixel_batch: int  # section 3.3: 64
+    pixel_passes: int  # section 3.3: 64 epochs
+    pixel_rate: float  # of learning; section 3.3: 2e-4, with a linear decay
     prior_decay: float  # of weights; section 3.3: 1e-3
     # Sampling
     steps: int  # section 3.3: 512
@@ -57,13 +59,15 @@ PRESETS = three(
     published_widths=((4, 4, 4, 4), (8, 8, 8, 8), (16, 16, 16, 16)),
     decay=(1e-3, 1e-3, 1e-3),
     window=(3, 5, 5),
-    prior_widths=((8, 8), (32, 64), (32, 64, 128)),
-    pixel_widths=((8, 8), (32, 64, 96), (64, 128, 256)),
     blocks=(1, 2, 3),
+    prior_widths=((8, 8), (32, 64), (32, 64, 128)),
     prior_batch=(8, 16, 64),
     prior_passes=(1, 20, 64),
-    pixel_passes=(1, 190, 64),
     prior_rate=(5e-3, 2e-3, 2e-4),
+    pixel_widths=((8, 8), (32, 64, 96), (64, 128, 256)),
+    pixel_batch=(8, 32, 64),
+    pixel_passes=(1, 184, 64),
+    pixel_rate=(5e-3, 1.5e-3, 2e-4),
     prior_decay=(1e-2, 1e-2, 1e-3),
     steps=(8, 32, 512),
     corrections=(1, 1, 1),
