@@ -90,10 +90,11 @@ def open_columns(source: str):
     return tuple(found)
 
 
-def split(ta, pr, rlut, *, cycle: bool = True) -> Columns:
+def split(ta, pr, rlut, *, cycle: bool = True, most: int | None = None) -> Columns:
     """Split days into years to train with, one to validate with, and one to test with.
 
-    cycle: whether the cycle of the seasons is taken out (the head of this module).
+    cycle: whether the cycle of the seasons is taken out (the head of this module); most: days of each part, from its
+    first one on, all if None.
 
     Raises ValueError for fewer than three years.
     """
@@ -107,6 +108,7 @@ def split(ta, pr, rlut, *, cycle: bool = True) -> Columns:
         raise ValueError(f"days of the years {names.tolist()}; expected three years or more: train, validate, test")
     arrays = (ta, root(pr.clip(0).assign_attrs(pr.attrs)), rlut)
     rows = {"train": years <= names[-3], "valid": years == names[-2], "tested": years == names[-1]}
+    rows = {part: which & (which.cumsum() <= (most or len(which))) for part, which in rows.items()}
     packed = {}
     for part, which in rows.items():
         some = [a.isel(time=np.flatnonzero(which)) for a in arrays]

@@ -52,6 +52,12 @@ def test_the_way_back(opened, made):
     assert np.array_equal(draws.isel(draw=2), back[0])
 
 
+def test_fewer_days_are_the_first_ones(opened, made):
+    few = columns.split(*opened, most=50)
+    assert [len(part) for part in (few.train, few.valid, few.tested)] == [50, 50, 50]
+    assert few.layouts["tested"].arrays[0].time[0] == made.layouts["tested"].arrays[0].time[0]
+
+
 def test_as_published_the_mean_of_a_level_is_one_number(opened):
     made = columns.split(*opened, cycle=False)
     assert (made.cycles["tested"] == made.cycles["tested"][:1, :, :1, :1]).all()

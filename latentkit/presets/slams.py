@@ -12,6 +12,7 @@ class SLAMS:
     slug: str
     size: str
     seeds: int  # ours: models side by side, seeds SEED, SEED + 1, ...
+    most_days: int  # ours: of training, of validation and of the test, at most
     # Autoencoder (notebook 40)
     coder_widths: tuple[int, ...]  # channels on the grid and after each halving; the reference has no halving
     latent: int  # channels of the latents; the reference: 5 on the grid of the state
@@ -48,6 +49,7 @@ PRESETS = three(
     SLAMS,
     "slams",
     seeds=(2, 3, 3),
+    most_days=(90, 10000, 100000),
     coder_widths=((4, 8), (16, 32), (32, 64, 128)),
     latent=(4, 8, 16),
     modality_weight=(0.5, 0.5, 0.5),
