@@ -4,7 +4,7 @@ SIZE ?= teaching
 NOTEBOOKS ?=
 FORCE ?=
 # Notebooks whose stored outputs `make test` runs again: the start and the first trained one of each paper.
-NBVAL ?= 00 11 20 31
+NBVAL ?= 00 11 20 31 40
 WORKERS ?= 2
 LABFLAGS ?=
 

@@ -21,7 +21,7 @@ EXPLORERS = ["00_start", "12_lccvae_anchors", "13_lccvae_completion", "14_lccvae
 EXPLORERS += ["32_levda_surrogates", "33_levda_benchmarks", "34_levda_irregular", "36_levda_uncertainty"]
 EXPLORERS += ["37_levda_cost", "38_levda_sensors", "39_levda_starts"]
 EXPLORERS += ["20_llaae_adjustment", "21_llaae_ablation", "22_llaae_extremes"]
-EXPLORERS += ["23_llaae_disentanglement", "24_llaae_chlorophyll"]
+EXPLORERS += ["23_llaae_disentanglement", "24_llaae_chlorophyll", "40_slams_latents"]
 
 pytestmark = pytest.mark.browser
 
