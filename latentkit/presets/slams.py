@@ -76,5 +76,5 @@ PRESETS = three(
     tau=(0.5, 0.5, 0.5),
     gamma=(1e-2, 1e-2, 1e-2),
     days=(5, 9, 29),
-    draws=(2, 8, 32),
+    draws=(2, 6, 32),
 )
