@@ -48,8 +48,8 @@ class SLAMS:
 PRESETS = three(
     SLAMS,
     "slams",
-    seeds=(2, 3, 3),
-    most_days=(90, 10000, 100000),
+    seeds=(1, 3, 3),
+    most_days=(40, 10000, 100000),
     coder_widths=((4, 8), (16, 32), (32, 64, 128)),
     latent=(4, 8, 16),
     modality_weight=(0.5, 0.5, 0.5),
