@@ -77,8 +77,6 @@ def view(area: Tensor, there: Tensor, std, *, coarse: int = 1, gap: int = 1, cha
     return View(rows, columns, full, std.clamp_min(LEAST)[:, None, None].to(area.device))
 
 
-
-
 def _blocks(weight: Tensor, coarse: int, gap: int) -> Tensor:  # (y) -> (y', y)
     """Return the means over blocks along an axis, every gap-th of them."""
     block = torch.arange(len(weight), device=weight.device) // coarse

@@ -33,6 +33,7 @@ with a few steps of conjugate gradients for the inverse: exact where x is Gaussi
 """
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,8 +227,6 @@ def _conjugate(product, b: Tensor, rounds: int, least: float) -> Tensor:
 
 
 def _resumed(path, start: Tensor, recipe: list, rng: Generator):
-    import time
-
     if path is None or not Path(path).exists():
         return start, 0, None, time.perf_counter()
     state = torch.load(path, weights_only=True, map_location="cpu")
@@ -240,8 +239,6 @@ def _resumed(path, start: Tensor, recipe: list, rng: Generator):
 
 
 def _kept(path, every: float, spent: float, recipe: list, step: int, x: Tensor, before, rng: Generator) -> float:
-    import time
-
     now = time.perf_counter()
     if path is None or now - spent < every:
         return spent
