@@ -29,7 +29,10 @@ Learning diffusion priors from observations by expectation maximization, section
 
     V = cov(x0 | x(t)) = sigma^2 / mu dx0/dx(t),   s_y = (dx0/dx)^T A^T (R + A V A^T)^-1 (y - A(x0))                (13)
 
-with a few steps of conjugate gradients for the inverse: exact where x is Gaussian and A linear.
+with a few steps of conjugate gradients for the inverse: exact where x is Gaussian and A linear. Where V is given, such
+as that of a Gaussian prior (`zonal`), no derivative is needed:
+
+    x0 <- x0 + V A^T (R + A V A^T)^-1 (y - A(x0))                                                                  (15)
 """
 
 import math
@@ -42,9 +45,11 @@ from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
 from latentkit.atomic import replacing
+from latentkit.models.conjugate import conjugate
 
 ETA = 1e-3
 Noise = Callable[[Tensor, float], Tensor]  # x (s, n, ...), t -> e, of the same shape
+Spread = Callable[[Tensor, float], Tensor]  # v (s, n, ...), t -> cov(x0 | x(t)) v
 
 
 def mu(t):
@@ -109,11 +114,39 @@ def moments(
                 push = torch.func.jvp(observe, (at,), (ratio * pulled(v),))[1]
                 return (error * v + push) * seen
 
-            solved = _conjugate(product, gap, rounds, float(std.min()) ** 2)
+            solved = conjugate(product, gap, rounds, float(std.min()) ** 2)
             score = pulled(solved)
         return (e - sigma(t) * score).detach()
 
     return told
+
+
+def kalman(noise: Noise, spread: Spread, seen, y: Tensor, std: Tensor, *, rounds: int = 8) -> Noise:
+    """Return the noise with x0 moved to observations by a covariance that is given: equation 15, no derivative of noise.
+
+    spread: v, t -> V(t) v; seen: a linear operator, called for A(x0), with `push` and `pull` for A and A^T
+    (`readout.Seen`); y, std: as in `guided`; rounds: of conjugate gradients.
+    """
+    there, y = _parted(y)
+
+    @torch.no_grad()
+    def told(x: Tensor, t: float) -> Tensor:
+        e = noise(x, t)
+        gap = (y - seen(denoised(x, e, t))) * there
+        return e - mu(t) / sigma(t) * moved(gap, seen, lambda v: spread(v, t), std, rounds, there)
+
+    return told
+
+
+def moved(
+    gap: Tensor, seen, spread: Callable[[Tensor], Tensor], std: Tensor, rounds: int, there: Tensor, near: float = 0.0
+) -> Tensor:
+    """Return V A^T (R + A V A^T)^-1 gap by `conjugate`; there: which observations there are."""
+
+    def product(v: Tensor) -> Tensor:
+        return (std.square() * v + seen.push(spread(seen.pull(v)))) * there
+
+    return spread(seen.pull(conjugate(product, gap, rounds, float(std.min()) ** 2, near)))
 
 
 def sample(
@@ -202,28 +235,6 @@ def _step(noise: Noise, x: Tensor, t: float, then: float, before: tuple | None) 
 def _parted(y: Tensor) -> tuple[Tensor, Tensor]:
     seen = torch.isfinite(y)
     return seen, torch.where(seen, y, 0)
-
-
-def _conjugate(product, b: Tensor, rounds: int, least: float) -> Tensor:
-    """Return the solution of product(v) = b (s, n, ...), sample by sample, after some conjugate gradients.
-
-    least: of v.product(v) / v.v where `product` is R and a covariance. A sample stops where it is less: the derivative
-    of a network is no covariance there, as happens near t = 1.
-    """
-    axes = tuple(range(2, b.ndim))
-    inner = lambda p, q: (p * q).sum(axes, keepdim=True)  # noqa: E731
-    v, r = torch.zeros_like(b), b
-    p, square = r, inner(r, r)
-    going = torch.ones_like(square, dtype=torch.bool)
-    for _ in range(rounds):
-        moved = product(p)
-        curved = inner(p, moved)
-        going = going & (curved >= 0.99 * least * inner(p, p)) & (curved > 0)
-        length = torch.where(going, square / curved, 0)
-        v, r = v + length * p, r - length * moved
-        last, square = square, inner(r, r)
-        p = r + square / last.clamp_min(1e-30) * p
-    return v
 
 
 def _resumed(path, start: Tensor, recipe: list, rng: Generator):

@@ -38,11 +38,19 @@ class SLAMS:
     prior_decay: float  # of weights; section 3.3: 1e-3
     # Sampling
     steps: int  # section 3.3: 512
-    corrections: int  # section 3.3: 1 step
+    corrections: int  # section 3.3: 1 step; none: a sampler of second order
     tau: float  # section 3.3: 0.5
-    gamma: float  # section 3.3: 1e-2
-    days: int  # of a series; the reference: 29
+    gammas: tuple[float, ...]  # section 3.3: 1e-2; of several the best on the validation year is taken
     draws: int  # ours: an ensemble; the reference draws one
+    guided_steps: int  # under guidance (notebooks 41 to 43); section 3.3: 512
+    guided_draws: int  # an ensemble, as above
+    # Plain and Gaussian analyses (notebooks 41 to 43), all ours
+    oi_radii: tuple[float, ...]  # of localization [km]; of several the best on the validation year is taken
+    oi_lags: int  # days before and behind
+    zonal_radius: float  # of the covariance of latents [km]
+    ridge: float  # of the linear decoder
+    rounds: int  # of conjugate gradients
+    windows: int  # of the test year, analyzed; the reference: one of 29 days
 
 
 PRESETS = three(
@@ -72,9 +80,16 @@ PRESETS = three(
     pixel_rate=(5e-3, 1.5e-3, 2e-4),
     prior_decay=(1e-2, 1e-2, 1e-3),
     steps=(8, 32, 512),
-    corrections=(1, 1, 1),
+    corrections=(0, 0, 1),
     tau=(0.5, 0.5, 0.5),
-    gamma=(1e-2, 1e-2, 1e-2),
-    days=(5, 9, 29),
+    gammas=((1e0,), (1e-2, 1e-1, 1e0, 1e1), (1e-2,)),
     draws=(2, 6, 32),
+    guided_steps=(4, 16, 512),
+    guided_draws=(2, 4, 32),
+    oi_radii=((1000.0,), (500.0, 1000.0), (500.0, 700.0, 1000.0, 1500.0)),
+    oi_lags=(1, 1, 1),
+    zonal_radius=(5000.0, 5000.0, 5000.0),
+    ridge=(30.0, 30.0, 30.0),
+    rounds=(10, 400, 1000),
+    windows=(2, 3, 12),
 )

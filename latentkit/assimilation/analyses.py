@@ -1,0 +1,203 @@
+r"""Analyses of windows of columns by all that can make them, from the same observations, and their scores.
+
+Each method takes what a `View` sees of w windows, (w, days, c, y', x') with NaN where nothing is, and returns draws
+(s, w, m, days, c, y, x) [standard deviations], s models and m draws of each; s and m are 1 where there is one answer.
+
+`pixel` and `latent` sample by the priors of notebook 40 under the guidance of Y. Qu et al. (2024), equation 9, the one
+from fields, the other from latents through the decoder. `zonal` draws from the Gaussian of `models.zonal` in the latent
+space, through a linear decoder. What a decoder misses is an error of the observations too, as seen on training days:
+
+    R = diag(std^2 + mean over days and blocks (A(g(f(v))) - A(v))^2), a channel each                               (1)
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from latentkit.assimilation import plain
+from latentkit.assimilation.views import View
+from latentkit.models import diffusion, slams, zonal
+from latentkit.models.readout import Readout
+from latentkit.models.zonal import Zonal
+
+EVERY = 6  # which training days tell what a decoder misses
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Hold what methods stand on: columns, preset, lat (y), lon (x), trained stacks, and fits to training days.
+
+    told: training days, every sixth; kept, read: the same from latents, by the network and by the linear decoder.
+    """
+
+    columns: object
+    preset: object
+    lat: Tensor
+    lon: Tensor
+    coder: object
+    latent: object
+    pixel: object
+    readout: Readout
+    gaussian: Zonal
+    told: Tensor
+    kept: Tensor
+    read: Tensor
+
+
+def ground(columns, preset, lat: Tensor, lon: Tensor, seeds: Sequence[int], data: dict, retrain: bool = False) -> Ground:
+    """Return what methods stand on, trained where weights are not shipped."""
+    coder, _ = slams.coder(columns, preset, seeds, data, retrain=retrain)
+    z = slams.encoded(coder, columns.train)
+    latent, _ = slams.prior(z, preset, seeds, data, kind="latent", circular=columns.circular, retrain=retrain)
+    # The pixel prior's weights come from a GPU: hours here, so that training the others again leaves it alone.
+    pixel, _ = slams.prior(columns.train, preset, seeds, data, kind="pixel", circular=columns.circular)
+    linear = Readout(z, columns.train, there=columns.there, ridge=preset.ridge, circular=columns.circular)
+    block = linear.block
+    coarse = (lat.unflatten(0, (-1, block[0])).mean(1), lon.unflatten(0, (-1, block[1])).mean(1))
+    gaussian = Zonal(z, preset.window, *coarse, radius=preset.zonal_radius)
+    told, some = columns.train[::EVERY], z[:, ::EVERY]
+    read = torch.cat([linear.decode(part) for part in some.split(16, 1)], 1)
+    return Ground(columns, preset, lat, lon, coder, latent, pixel, linear, gaussian, told, slams.decoded(coder, some), read)
+
+
+def climatology(g: Ground, view: View, seen: Tensor) -> Tensor:
+    """Return the cycle of the seasons, which is 0."""
+    return g.told.new_zeros(1, len(seen), 1, seen.shape[1], *g.told.shape[1:])
+
+
+def persistence(g: Ground, view: View, seen: Tensor, last: Tensor) -> Tensor:  # last (w, c, y, x): true days before
+    """Return the true day before each window, on all its days."""
+    return plain.persistence(last, seen.shape[1])[None, :, None]
+
+
+def interpolated(g: Ground, view: View, seen: Tensor) -> Tensor:
+    """Return observations, interpolated."""
+    return plain.interpolated(view, seen, circular=g.columns.circular)[None, :, None]
+
+
+def optimal(g: Ground, view: View, radius: float) -> plain.Climatological:
+    """Return ensemble optimal interpolation over training days: called with what is seen (w, days, ...)."""
+    return plain.Climatological(g.columns.train, g.lat, g.lon, view, radius=radius, lags=g.preset.oi_lags)
+
+
+def pixel(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float) -> Tensor:
+    """Return draws of the pixel prior, guided by equation 9 of `diffusion`."""
+    return _sampled(g, g.pixel, view, view.std, seen, draws, rng, gamma) * g.columns.there
+
+
+def latent(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float) -> Tensor:
+    """Return draws of the latent prior, guided by equation 9 of `diffusion` through the decoder."""
+
+    def observe(z: Tensor) -> Tensor:  # (s, n, days, k, y, x)
+        return view(g.coder.decode(z.flatten(1, 2)).unflatten(1, z.shape[1:3]))
+
+    z = _sampled(g, g.latent, observe, _error(view, g.kept, g.told), seen, draws, rng, gamma)
+    return slams.decoded(g.coder, z.flatten(1, 3)).unflatten(1, z.shape[1:4])
+
+
+def gaussian(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator]) -> Tensor:
+    """Return draws of `zonal.posterior`; draws 0 for the mean that many of them would have.
+
+    Raises ValueError for windows of another length than the prior's.
+    """
+    days, k, y, x = g.gaussian.shape
+    if seen.shape[1] != days:
+        raise ValueError(f"windows of {seen.shape[1]} days; expected {days}, the length of the prior's")
+    operator = g.readout.seen(view, days)
+    std = operator.flat(_error(view, g.read, g.told).expand(view.seen.shape))
+    repeated = operator.flat(seen).repeat_interleave(max(draws, 1), 0)[None]
+    make = partial(zonal.posterior, rng=rng) if draws else zonal.mean
+    z = make(g.gaussian, operator, repeated, std, rounds=g.preset.rounds)
+    fields = g.readout.decode(z.unflatten(2, (days, k)).flatten(1, 2))
+    return fields.unflatten(1, (len(seen), max(draws, 1), days))
+
+
+def tuned(g: Ground, values: Sequence[float], truth: Tensor, make: Callable) -> dict[float, float]:
+    """Return the CRPS [K], a mean over models and levels, that each value has on windows of the validation year.
+
+    make: called with a value, returns draws, or an answer and the deviations that it believes; infinite where it fails.
+    """
+    found = {}
+    for value in values:
+        try:
+            told = make(value)
+        except FloatingPointError:
+            found[value] = math.inf
+            continue
+        rows = scored(g, *((told[0], truth, told[1]) if isinstance(told, tuple) else (told, truth)))
+        found[value] = sum(row["crps"] for row in rows) / len(rows)
+    return found
+
+
+def scored(g: Ground, draws: Tensor, truth: Tensor, deviation: Tensor | None = None) -> list[dict]:
+    """Return rows of scores of temperature, one a model and level; `ta` [K] is what all of them are in, but `ratio`.
+
+    draws (s, w, m, days, c, y, x); truth (w, days, c, y, x); deviation (days, c, y, x): that a single answer believes.
+
+    rmse: of the mean of the draws; limit: of the mean of many, mse - variance / m; crps: fair, and the absolute error
+    where there is one answer without deviation; ratio: of spread and error, as `scores.spread_error_ratio`; wasserstein:
+    between all values of a draw and of the truth, wherever they are, as the paper has it, a mean over draws.
+    """
+    c, m = g.columns, draws.shape[2]
+    levels = slice(0, c.levels)
+    draws, truth = draws[..., levels, :, :], truth[..., levels, :, :]
+    over = lambda v: (v * c.area).mean((1, 2, 4, 5))  # (s, w, days, level, y, x) -> (s, level)  # noqa: E731
+    error = draws.mean(2) - truth
+    square = over(error.square())
+    apart = (draws - truth[None, :, None]).abs().mean(2)
+    variance, crps = torch.full_like(square, math.nan), over(apart)
+    if m > 1:
+        spread = draws.var(2)
+        order = draws.sort(2).values
+        weight = (2 * torch.arange(m).to(draws) - m + 1)[:, None, None, None, None]
+        variance, crps = over(spread), over(apart - (weight * order).sum(2) / (m * (m - 1)))
+    elif deviation is not None:
+        width = deviation[:, levels].expand_as(error[0]).clamp_min(1e-6)
+        variance, crps = over(width.square()[None]).expand_as(square), over(_crps(error / width) * width)
+    pooled = lambda v: v.movedim(-3, 0).flatten(1).sort(1).values  # noqa: E731  (level, values)
+    true = pooled(truth)
+    far = torch.stack([torch.stack([(pooled(one) - true).abs().mean(1) for one in model.movedim(1, 0)]).mean(0)
+                       for model in draws])  # fmt: skip
+    values = {"rmse": square.sqrt(), "limit": (square - (variance / m).nan_to_num(0) * (m > 1)).clamp_min(0).sqrt()}
+    values |= {"crps": crps, "wasserstein": far}
+    ratio = ((m + 1) / m if m > 1 else 1) * variance / square
+    rows = []
+    for s in range(len(draws)):
+        for level, (name, scale) in enumerate(zip(c.names[levels], c.scale.tolist(), strict=False)):
+            row = {"model": s, "level": float(name.split()[1])}
+            row |= {what: float(v[s, level]) * scale for what, v in values.items()}
+            rows.append(row | {"ratio": math.sqrt(v) if (v := float(ratio[s, level])) == v else math.nan})
+    return rows
+
+
+def _crps(z: Tensor) -> Tensor:  # of a normal forecast, in deviations
+    normal = torch.distributions.Normal(0.0, 1.0)
+    return z * (2 * normal.cdf(z) - 1) + 2 * normal.log_prob(z).exp() - 1 / math.sqrt(math.pi)
+
+
+def _error(view: View, kept: Tensor, told: Tensor) -> Tensor:  # (c, 1, 1)
+    """Return the root of equation 1: kept (s, n, c, y, x), told (n, c, y, x)."""
+    gap = torch.stack([view(one - told).square().mean(0) for one in kept]).mean(0)
+    missed = (gap * view.seen).sum((1, 2)) / view.seen.sum((1, 2)).clamp_min(1)
+    return (view.std.square() + missed[:, None, None]).sqrt()
+
+
+def _sampled(
+    g: Ground, model, observe: Callable, std: Tensor, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float
+) -> Tensor:
+    """Return guided series (s, w, draws, days, c, y, x) of a prior."""
+    length, *shape = model.shape
+    w, days = seen.shape[:2]
+    start = torch.stack([torch.randn(w * draws, days, *shape, generator=one) for one in rng])
+    y = seen.repeat_interleave(draws, 0)[None]
+    noise = diffusion.guided(diffusion.blankets(model, length), observe, y, std, gamma=gamma)
+    p = g.preset
+    order = 1 if p.corrections else 2
+    x = diffusion.sample(
+        noise, start, steps=p.guided_steps, corrections=p.corrections, tau=p.tau, order=order, rng=rng[0]
+    )
+    return x.unflatten(1, (w, draws))
