@@ -12,7 +12,8 @@ space, through a linear decoder. What a decoder misses is an error of the observ
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -48,7 +49,9 @@ class Ground:
     read: Tensor
 
 
-def ground(columns, preset, lat: Tensor, lon: Tensor, seeds: Sequence[int], data: dict, retrain: bool = False) -> Ground:
+def ground(
+    columns, preset, lat: Tensor, lon: Tensor, seeds: Sequence[int], data: dict, *, retrain: bool = False
+) -> Ground:
     """Return what methods stand on, trained where weights are not shipped."""
     coder, _ = slams.coder(columns, preset, seeds, data, retrain=retrain)
     z = slams.encoded(coder, columns.train)
@@ -61,7 +64,17 @@ def ground(columns, preset, lat: Tensor, lon: Tensor, seeds: Sequence[int], data
     gaussian = Zonal(z, preset.window, *coarse, radius=preset.zonal_radius)
     told, some = columns.train[::EVERY], z[:, ::EVERY]
     read = torch.cat([linear.decode(part) for part in some.split(16, 1)], 1)
-    return Ground(columns, preset, lat, lon, coder, latent, pixel, linear, gaussian, told, slams.decoded(coder, some), read)
+    kept = slams.decoded(coder, some)
+    return Ground(columns, preset, lat, lon, coder, latent, pixel, linear, gaussian, told, kept, read)
+
+
+def single(g: Ground, model: int) -> Ground:
+    """Return the ground with one model of the stack in what `gaussian` uses."""
+    one = slice(model, model + 1)
+    linear, prior = copy(g.readout), copy(g.gaussian)
+    linear.weight = linear.weight[one]
+    prior.mean, prior.values, prior.vectors = prior.mean[one], prior.values[one], prior.vectors[one]
+    return replace(g, readout=linear, gaussian=prior, read=g.read[one])
 
 
 def climatology(g: Ground, view: View, seen: Tensor) -> Tensor:
@@ -139,8 +152,9 @@ def scored(g: Ground, draws: Tensor, truth: Tensor, deviation: Tensor | None = N
     draws (s, w, m, days, c, y, x); truth (w, days, c, y, x); deviation (days, c, y, x): that a single answer believes.
 
     rmse: of the mean of the draws; limit: of the mean of many, mse - variance / m; crps: fair, and the absolute error
-    where there is one answer without deviation; ratio: of spread and error, as `scores.spread_error_ratio`; wasserstein:
-    between all values of a draw and of the truth, wherever they are, as the paper has it, a mean over draws.
+    where there is one answer without deviation; ratio: of spread and error, as `scores.spread_error_ratio`;
+    wasserstein: between all values of a draw and of the truth, wherever they are, as the paper has it, a mean over
+    draws.
     """
     c, m = g.columns, draws.shape[2]
     levels = slice(0, c.levels)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 
-def conjugate(product: Callable[[Tensor], Tensor], b: Tensor, rounds: int, least: float = 0.0, near: float = 0.0) -> Tensor:
+def conjugate(
+    product: Callable[[Tensor], Tensor], b: Tensor, rounds: int, *, least: float = 0.0, near: float = 0.0
+) -> Tensor:
     """Return v with product(v) = b (s, n, ...), system by system, after at most so many rounds of conjugate gradients.
 
     least: of v.product(v) / v.v where `product` is R and a covariance. A system stops where it is less: the derivative

@@ -114,7 +114,7 @@ def moments(
                 push = torch.func.jvp(observe, (at,), (ratio * pulled(v),))[1]
                 return (error * v + push) * seen
 
-            solved = conjugate(product, gap, rounds, float(std.min()) ** 2)
+            solved = conjugate(product, gap, rounds, least=float(std.min()) ** 2)
             score = pulled(solved)
         return (e - sigma(t) * score).detach()
 
@@ -122,7 +122,7 @@ def moments(
 
 
 def kalman(noise: Noise, spread: Spread, seen, y: Tensor, std: Tensor, *, rounds: int = 8) -> Noise:
-    """Return the noise with x0 moved to observations by a covariance that is given: equation 15, no derivative of noise.
+    """Return the noise with x0 moved to observations by a covariance that is given: equation 15.
 
     spread: v, t -> V(t) v; seen: a linear operator, called for A(x0), with `push` and `pull` for A and A^T
     (`readout.Seen`); y, std: as in `guided`; rounds: of conjugate gradients.
@@ -146,7 +146,7 @@ def moved(
     def product(v: Tensor) -> Tensor:
         return (std.square() * v + seen.push(spread(seen.pull(v)))) * there
 
-    return spread(seen.pull(conjugate(product, gap, rounds, float(std.min()) ** 2, near)))
+    return spread(seen.pull(conjugate(product, gap, rounds, least=float(std.min()) ** 2, near=near)))
 
 
 def sample(

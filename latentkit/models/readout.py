@@ -8,6 +8,7 @@ of a x b points that belongs to a cell of the latents are a sum over its 3 x 3 n
 so that what a `View` sees of a day is A(B (z, 1)) = H z + h with a sparse matrix H (`Seen`), which has a transpose.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +31,8 @@ class Readout:
     def __init__(self, z: Tensor, fields: Tensor, *, there: Tensor, ridge: float, circular: bool):
         s, n, k, y, x = z.shape
         if len(fields) != n or fields.shape[2] % y or fields.shape[3] % x:
-            raise ValueError(f"fields have shape {tuple(fields.shape)}, latents {tuple(z.shape)}; expected {n} days, and "
-                             f"sides that are multiples of {y} and {x}")
+            raise ValueError(f"fields have shape {tuple(fields.shape)}, latents {tuple(z.shape)}; expected {n} days, "
+                             f"and sides that are multiples of {y} and {x}")
         self.block, self.circular, self.there = (fields.shape[2] // y, fields.shape[3] // x), circular, there
         self.channels, told = fields.shape[1], self._parted(fields)
         found = []
@@ -63,11 +64,17 @@ class Readout:
 
     def seen(self, view: View, days: int) -> "Seen":
         """Return what a view sees of windows of days."""
+        with warnings.catch_warnings():  # torch calls sparse rows "beta" once a process
+            warnings.simplefilter("ignore", UserWarning)
+            return self._seen(view, days)
+
+    def _seen(self, view: View, days: int) -> "Seen":
         y, x = (len(self.there[0]) // self.block[0], self.there.shape[2] // self.block[1])
         k = self.weight.shape[2] // (2 * REACH + 1) ** 2
         numbers = torch.arange(k * y * x, dtype=torch.double).view(1, 1, k, y, x)
         inward = self._near(numbers)[0, :, 0, :-1].round().long()  # (y x, k 9)
-        outward = self._parted(torch.arange(self.there.numel(), dtype=torch.double).view(1, *self.there.shape))[:, 0].long()
+        points = torch.arange(self.there.numel(), dtype=torch.double).view(1, *self.there.shape)
+        outward = self._parted(points)[:, 0].long()
         at = torch.stack([outward[:, None].expand(-1, inward.shape[1], -1).flatten(),
                           inward[:, :, None].expand(-1, -1, outward.shape[1]).flatten()])  # fmt: skip
         A, size = _matrix(view, self.there), (self.there.numel(), k * y * x)

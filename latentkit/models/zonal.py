@@ -75,7 +75,8 @@ class Zonal:
         """Return windows with a function of the variances applied: U diag(of(l)) U^H."""
         waves = torch.fft.rfft(windows, norm="ortho").permute(0, 4, 2, 3, 1).flatten(2, 3)  # (s, m, d, n)
         waves = self.vectors @ (of(self.values[..., None]) * (self.vectors.mH @ waves))
-        return torch.fft.irfft(waves.unflatten(2, windows.shape[2:4]).permute(0, 4, 2, 3, 1), windows.shape[4], norm="ortho")
+        waves = waves.unflatten(2, windows.shape[2:4]).permute(0, 4, 2, 3, 1)
+        return torch.fft.irfft(waves, windows.shape[4], norm="ortho")
 
     def denoised(self, x: Tensor, t) -> Tensor:  # t: number or (s, n)
         """Return x0 of windows at time t: equation 2."""

@@ -1,0 +1,119 @@
+"""Analyses of columns by all methods, on few days and models that are hardly trained, and their scores."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from latentkit import columns, scores
+from latentkit.assimilation import analyses
+from latentkit.assimilation.views import view
+from latentkit.presets import preset
+from latentkit.sources import identity
+
+P = preset("slams", "quick", seeds=2)
+
+
+@pytest.fixture(scope="module")
+def ground():
+    opened = columns.open_columns("archive")
+    c = columns.split(*opened, most=30)
+    lat, lon = (torch.from_numpy(opened[0][name].values.copy()) for name in ("lat", "lon"))
+    return analyses.ground(c, P, lat, lon, [0, 1], identity(opened[0]))
+
+
+def rng(k=0):
+    return [torch.Generator().manual_seed(10 * k + i) for i in range(2)]
+
+
+def seen_by(g, **options):
+    c = g.columns
+    eyes = view(c.area, c.there, 0.3, **{"coarse": 4, "channels": range(c.levels)} | options)
+    truth = torch.stack([c.tested[1:4], c.tested[9:12]])
+    return eyes, truth, eyes.observed(truth, torch.Generator().manual_seed(1))
+
+
+def test_all_methods_answer_in_one_shape(ground):
+    eyes, truth, seen = seen_by(ground)
+    one = (1, 2, 1, *truth.shape[1:])
+    assert analyses.climatology(ground, eyes, seen).shape == one
+    assert analyses.persistence(ground, eyes, seen, ground.columns.tested[[0, 8]]).shape == one
+    assert analyses.interpolated(ground, eyes, seen).shape == one
+    for method, more in ((analyses.pixel, (1.0,)), (analyses.latent, (1.0,)), (analyses.gaussian, ())):
+        draws = method(ground, eyes, seen, 2, rng(), *more)
+        assert draws.shape == (2, 2, 2, *truth.shape[1:])
+        assert torch.equal(draws, method(ground, eyes, seen, 2, rng(), *more))
+        assert not draws[..., ~ground.columns.there].any()
+
+
+def test_optimal_interpolation_is_the_plain_one(ground):
+    eyes, truth, seen = seen_by(ground)
+    found = analyses.optimal(ground, eyes, 800.0)
+    assert found(seen).shape == truth.shape and found.radius == 800.0 and found.lags == P.oi_lags
+
+
+def test_many_gaussian_draws_have_the_mean(ground):
+    ground = replace(analyses.single(ground, 0), preset=replace(P, rounds=100))
+    eyes, truth, seen = seen_by(ground, coarse=8)
+    mean = analyses.gaussian(ground, eyes, seen, 0, [])
+    draws = analyses.gaussian(ground, eyes, seen, 100, rng()[:1])
+    assert mean.shape == (1, 2, 1, *truth.shape[1:])
+    gap = (draws.mean(2) - mean[:, :, 0]).square().mean().sqrt()
+    assert float(gap / draws.std(2).square().mean().sqrt()) < 0.2  # a tenth from so many draws, the rest from `NEAR`
+
+
+def test_one_model_of_the_ground(ground):
+    eyes, _, seen = seen_by(ground)
+    both = analyses.gaussian(ground, eyes, seen, 0, [])
+    alone = analyses.gaussian(analyses.single(ground, 1), eyes, seen, 0, [])
+    assert alone.shape[0] == 1
+    # What the decoders miss is a mean over models, so that R differs a little.
+    assert float((alone[0] - both[1]).square().mean().sqrt() / both[1].square().mean().sqrt()) < 0.2
+
+
+def test_scores_are_those_of_the_scores(ground):
+    c = ground.columns
+    truth = torch.stack([c.tested[1:4], c.tested[9:12]])
+    draws = truth[None, :, None] + 0.5 * torch.randn(2, 2, 3, *truth.shape[1:], generator=rng()[0])
+    found = analyses.scored(ground, draws, truth)
+    dims = ("window", "day", "level", "lat", "lon")
+    levels = slice(0, c.levels)
+    label = lambda v, d: xr.DataArray((v[..., levels, :, :] * c.scale[levels, None, None]).double().numpy(), dims=d)  # noqa: E731
+    a, b = label(draws[1], ("window", "draw", *dims[1:])), label(truth, dims)
+    weights, over = xr.DataArray(c.area.double().numpy(), dims=("lat", "lon")), ("window", "day", "lat", "lon")
+    expected = {
+        "rmse": scores.rmse(a.mean("draw"), b, over, weights=weights),
+        "crps": scores.crps(a, b, over, fair=True, dim="draw", weights=weights),
+        "ratio": scores.spread_error_ratio(a, b, over, dim="draw", weights=weights),
+    }
+    for what, values in expected.items():
+        assert np.allclose([row[what] for row in found if row["model"] == 1], values.values, rtol=1e-4)
+    far = [scores.pooled_wasserstein(a.isel(draw=i, level=0), b.isel(level=0)) for i in range(3)]
+    assert found[c.levels]["wasserstein"] == pytest.approx(float(sum(far)) / 3, rel=1e-4)
+    assert found[0]["limit"] < found[0]["rmse"]
+    single = analyses.scored(ground, draws[:, :, :1], truth, torch.full(truth.shape[1:], 0.5))
+    gauss = scores.crps_gaussian(
+        label(draws[0, :, 0], dims), 0.5 * xr.DataArray(c.scale[levels].double().numpy(), dims="level"), b, over,
+        weights=weights,
+    )  # fmt: skip
+    assert np.allclose([row["crps"] for row in single[: c.levels]], gauss.values, rtol=1e-3)
+
+
+def test_tuning_takes_what_is_best_and_survives_failures(ground):
+    truth = ground.columns.valid[:3][None]
+
+    def make(value):
+        if value == 0:
+            raise FloatingPointError("no")
+        return truth[None, :, None] + value
+
+    found = analyses.tuned(ground, (0, 1.0, 0.1), truth, make)
+    assert found[0] == float("inf") and min(found, key=found.get) == 0.1
+
+
+def test_a_window_of_another_length_is_refused(ground):
+    eyes, _, seen = seen_by(ground)
+    with pytest.raises(ValueError, match="windows of 2 days; expected 3, the length of the prior's"):
+        analyses.gaussian(ground, eyes, seen[:, :2], 1, rng())
