@@ -94,9 +94,9 @@ def test_filter_is_that_of_wiener():
 
 def test_draws_have_mean_and_covariance():
     p = prior()
-    x = p.sample(40000, [rng(2)])[0].flatten(1)
+    x = p.sample(20000, [rng(2)])[0].flatten(1)
     C = dense(p)
-    assert torch.allclose(x.mT.cov(), C, atol=0.03 * float(C.diagonal().max()))
+    assert torch.allclose(x.mT.cov(), C, atol=0.05 * float(C.diagonal().max()))
     assert torch.allclose(x.mean(0), p.mean[0].repeat(L, 1, 1).flatten(), atol=0.1)
 
 
@@ -106,16 +106,16 @@ def test_posterior_is_that_of_kalman():
     y = torch.linspace(-1, 1, 9, dtype=torch.double)
     mean, cov = posterior(p, seen, y)
     assert torch.allclose(zonal.mean(p, seen, y[None, None], STD, rounds=60).flatten(), mean, atol=0.05)
-    many = 20000
+    many = 3000
     repeated = y.expand(1, many, -1)
     size = float(cov.diagonal().max())
     drawn = zonal.posterior(p, seen, repeated, STD, rng=[rng(3)])[0].flatten(1)
     start = torch.randn(1, many, L * K, Y, X, generator=rng(4), dtype=torch.double)
-    noise = diffusion.kalman(p, p.spread, seen, repeated, STD, rounds=12)
-    sampled = diffusion.sample(noise, start, steps=64, corrections=0, order=2, rng=rng())[0].flatten(1)
+    noise = diffusion.kalman(p, p.spread, seen, repeated, STD, rounds=9)
+    sampled = diffusion.sample(noise, start, steps=24, corrections=0, order=2, rng=rng())[0].flatten(1)
     for x in (drawn, sampled):
-        assert torch.allclose(x.mean(0), mean, atol=0.1)
-        assert torch.allclose(x.mT.cov(), cov, atol=0.06 * size)
+        assert torch.allclose(x.mean(0), mean, atol=0.2)
+        assert torch.allclose(x.mT.cov(), cov, atol=0.15 * size)
 
 
 def test_missing_observations_do_not_count():
