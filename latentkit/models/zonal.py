@@ -74,7 +74,8 @@ class Zonal:
     def turned(self, windows: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
         """Return windows with a function of the variances applied: U diag(of(l)) U^H."""
         waves = torch.fft.rfft(windows, norm="ortho").permute(0, 4, 2, 3, 1).flatten(2, 3)  # (s, m, d, n)
-        waves = self.vectors @ (of(self.values[..., None]) * (self.vectors.mH @ waves))
+        modes = (self.vectors.mT @ waves.conj()).conj()  # U^H waves: a conjugate of U would be a copy of it
+        waves = self.vectors @ (of(self.values[..., None]) * modes)
         waves = waves.unflatten(2, windows.shape[2:4]).permute(0, 4, 2, 3, 1)
         return torch.fft.irfft(waves, windows.shape[4], norm="ortho")
 
