@@ -117,3 +117,26 @@ def test_a_window_of_another_length_is_refused(ground):
     eyes, _, seen = seen_by(ground)
     with pytest.raises(ValueError, match="windows of 2 days; expected 3, the length of the prior's"):
         analyses.gaussian(ground, eyes, seen[:, :2], 1, rng())
+
+
+def test_without_observations_draws_are_the_priors_and_it_says_so(ground):
+    eyes, _, seen = seen_by(ground, mask=torch.zeros(8, 16))
+    with pytest.warns(UserWarning, match="nothing is observed"):
+        draws = analyses.gaussian(ground, eyes, seen, 2, rng())
+    z = ground.gaussian.sample(4, rng())
+    last = ground.readout.decode(z.unflatten(2, ground.gaussian.shape[:2])[:, 3])
+    assert torch.allclose(draws[:, 1, 1], last, atol=1e-5)
+    with pytest.warns(UserWarning, match="nothing is observed"):
+        assert analyses.pixel(ground, eyes, seen, 1, rng(), 1.0).isfinite().all()
+
+
+def test_channels_and_windows(ground):
+    levels = ground.columns.levels
+    assert analyses.channels(ground.columns, "rlut; ta") == [levels + 1, *range(levels)]
+    with pytest.raises(ValueError, match="variables \\['foo'\\] in 'ta; foo'; expected some of ta, pr and rlut"):
+        analyses.channels(ground.columns, "ta; foo")
+    days = torch.arange(10.0)
+    found, before = analyses.windows(days, 3, 4)
+    assert torch.equal(found[:, 0], torch.tensor([1.0, 3, 5, 7])) and torch.equal(before, found[:, 0] - 1)
+    with pytest.raises(ValueError, match="3 days, windows of 3; expected one day more"):
+        analyses.windows(days[:3], 3, 1)

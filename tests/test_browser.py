@@ -22,6 +22,7 @@ EXPLORERS += ["32_levda_surrogates", "33_levda_benchmarks", "34_levda_irregular"
 EXPLORERS += ["37_levda_cost", "38_levda_sensors", "39_levda_starts"]
 EXPLORERS += ["20_llaae_adjustment", "21_llaae_ablation", "22_llaae_extremes"]
 EXPLORERS += ["23_llaae_disentanglement", "24_llaae_chlorophyll", "40_slams_latents"]
+EXPLORERS += ["41_slams_cases", "42_slams_ablation", "43_slams_modalities"]
 
 pytestmark = pytest.mark.browser
 

@@ -60,7 +60,7 @@ HOUSE = {
     "models.conjugate": (0, {"torch"}),
     "models.zonal": (0, {"torch"}),
     "models.readout": (0, {"torch"}),
-    "assimilation.analyses": (1, {"torch"}),
+    "assimilation.analyses": (1, {"torch", "scoringrules"}),
     "models.denoiser": (0, {"torch"}),
     "models.autoencoder": (1, {"torch"}),
     "models.slams": (1, {"torch"}),

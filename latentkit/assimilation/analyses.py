@@ -4,18 +4,19 @@ Each method takes what a `View` sees of w windows, (w, days, c, y', x') with NaN
 (s, w, m, days, c, y, x) [standard deviations], s models and m draws of each; s and m are 1 where there is one answer.
 
 `pixel` and `latent` sample by the priors of notebook 40 under the guidance of Y. Qu et al. (2024), equation 9, the one
-from fields, the other from latents through the decoder. `zonal` draws from the Gaussian of `models.zonal` in the latent
+from fields, the other from latents through the decoder. `gaussian` draws from the prior of `models.zonal` in the latent
 space, through a linear decoder. What a decoder misses is an error of the observations too, as seen on training days:
 
     R = diag(std^2 + mean over days and blocks (A(g(f(v))) - A(v))^2), a channel each                               (1)
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
+import scoringrules
 import torch
 from torch import Generator, Tensor
 
@@ -70,11 +71,33 @@ def ground(
 
 def single(g: Ground, model: int) -> Ground:
     """Return the ground with one model of the stack in what `gaussian` uses."""
-    one = slice(model, model + 1)
-    linear, prior = copy(g.readout), copy(g.gaussian)
-    linear.weight = linear.weight[one]
-    prior.mean, prior.values, prior.vectors = prior.mean[one], prior.values[one], prior.vectors[one]
-    return replace(g, readout=linear, gaussian=prior, read=g.read[one])
+    return replace(
+        g, readout=g.readout.model(model), gaussian=g.gaussian.model(model), read=g.read[model : model + 1]
+    )
+
+
+def channels(columns, sees: str) -> list[int]:
+    """Return the channels of variables, such as "ta; rlut".
+
+    Raises ValueError for one that columns do not have.
+    """
+    of = {"ta": list(range(columns.levels)), "pr": [columns.levels], "rlut": [columns.levels + 1]}
+    names = [name.strip() for name in sees.split(";")]
+    unknown = sorted(set(names) - set(of))
+    if unknown:
+        raise ValueError(f"variables {unknown} in {sees!r}; expected some of ta, pr and rlut, with semicolons between")
+    return [channel for name in names for channel in of[name]]
+
+
+def windows(days: Tensor, length: int, count: int) -> tuple[Tensor, Tensor]:  # (n, ...) -> (w, length, ...), (w, ...)
+    """Return windows that lie evenly over days, and the day before each.
+
+    Raises ValueError for fewer days than a window and the day before it have.
+    """
+    if len(days) <= length:
+        raise ValueError(f"{len(days)} days, windows of {length}; expected one day more, or more")
+    first = torch.linspace(1, len(days) - length, count, dtype=torch.double).long()
+    return torch.stack([days[f : f + length] for f in first.tolist()]), days[first - 1]
 
 
 def climatology(g: Ground, view: View, seen: Tensor) -> Tensor:
@@ -99,7 +122,7 @@ def optimal(g: Ground, view: View, radius: float) -> plain.Climatological:
 
 def pixel(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float) -> Tensor:
     """Return draws of the pixel prior, guided by equation 9 of `diffusion`."""
-    return _sampled(g, g.pixel, view, view.std, seen, draws, rng, gamma) * g.columns.there
+    return _sampled(g, g.pixel, view, view, view.std, seen, draws, rng, gamma) * g.columns.there
 
 
 def latent(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float) -> Tensor:
@@ -108,23 +131,29 @@ def latent(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Genera
     def observe(z: Tensor) -> Tensor:  # (s, n, days, k, y, x)
         return view(g.coder.decode(z.flatten(1, 2)).unflatten(1, z.shape[1:3]))
 
-    z = _sampled(g, g.latent, observe, _error(view, g.kept, g.told), seen, draws, rng, gamma)
+    z = _sampled(g, g.latent, view, observe, _error(view, g.kept, g.told), seen, draws, rng, gamma)
     return slams.decoded(g.coder, z.flatten(1, 3)).unflatten(1, z.shape[1:4])
 
 
 def gaussian(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator]) -> Tensor:
     """Return draws of `zonal.posterior`; draws 0 for the mean that many of them would have.
 
+    Where nothing is observed a warning says so, and draws are those of the prior.
+
     Raises ValueError for windows of another length than the prior's.
     """
     days, k, y, x = g.gaussian.shape
     if seen.shape[1] != days:
         raise ValueError(f"windows of {seen.shape[1]} days; expected {days}, the length of the prior's")
-    operator = g.readout.seen(view, days)
-    std = operator.flat(_error(view, g.read, g.told).expand(view.seen.shape))
-    repeated = operator.flat(seen).repeat_interleave(max(draws, 1), 0)[None]
-    make = partial(zonal.posterior, rng=rng) if draws else zonal.mean
-    z = make(g.gaussian, operator, repeated, std, rounds=g.preset.rounds)
+    count = len(seen) * max(draws, 1)
+    if _nothing(view):
+        z = g.gaussian.sample(count, rng) if draws else g.gaussian.center.expand(-1, count, -1, -1, -1)
+    else:
+        operator = g.readout.seen(view, days)
+        std = operator.flat(_error(view, g.read, g.told).expand(view.seen.shape))
+        repeated = operator.flat(seen).repeat_interleave(max(draws, 1), 0)[None]
+        make = partial(zonal.posterior, rng=rng) if draws else zonal.mean
+        z = make(g.gaussian, operator, repeated, std, rounds=g.preset.rounds)
     fields = g.readout.decode(z.unflatten(2, (days, k)).flatten(1, 2))
     return fields.unflatten(1, (len(seen), max(draws, 1), days))
 
@@ -171,7 +200,8 @@ def scored(g: Ground, draws: Tensor, truth: Tensor, deviation: Tensor | None = N
         variance, crps = over(spread), over(apart - (weight * order).sum(2) / (m * (m - 1)))
     elif deviation is not None:
         width = deviation[:, levels].expand_as(error[0]).clamp_min(1e-6)
-        variance, crps = over(width.square()[None]).expand_as(square), over(_crps(error / width) * width)
+        told = scoringrules.crps_normal(torch.zeros_like(error), error, width, backend="torch")
+        variance, crps = over(width.square()[None]).expand_as(square), over(told)
     pooled = lambda v: v.movedim(-3, 0).flatten(1).sort(1).values  # noqa: E731  (level, values)
     true = pooled(truth)
     far = torch.stack([torch.stack([(pooled(one) - true).abs().mean(1) for one in model.movedim(1, 0)]).mean(0)
@@ -188,11 +218,6 @@ def scored(g: Ground, draws: Tensor, truth: Tensor, deviation: Tensor | None = N
     return rows
 
 
-def _crps(z: Tensor) -> Tensor:  # of a normal forecast, in deviations
-    normal = torch.distributions.Normal(0.0, 1.0)
-    return z * (2 * normal.cdf(z) - 1) + 2 * normal.log_prob(z).exp() - 1 / math.sqrt(math.pi)
-
-
 def _error(view: View, kept: Tensor, told: Tensor) -> Tensor:  # (c, 1, 1)
     """Return the root of equation 1: kept (s, n, c, y, x), told (n, c, y, x)."""
     gap = torch.stack([view(one - told).square().mean(0) for one in kept]).mean(0)
@@ -200,10 +225,20 @@ def _error(view: View, kept: Tensor, told: Tensor) -> Tensor:  # (c, 1, 1)
     return (view.std.square() + missed[:, None, None]).sqrt()
 
 
+def _nothing(view: View) -> bool:
+    """Return whether a view sees nothing, with a warning."""
+    if view.seen.any():
+        return False
+    warnings.warn("nothing is observed: draws are those of the prior", stacklevel=3)
+    return True
+
+
 def _sampled(
-    g: Ground, model, observe: Callable, std: Tensor, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float
-) -> Tensor:
+    g: Ground, model, view: View, observe: Callable, std: Tensor, seen: Tensor, draws: int, rng: Sequence[Generator],
+    gamma: float,
+) -> Tensor:  # fmt: skip
     """Return guided series (s, w, draws, days, c, y, x) of a prior."""
+    _nothing(view)
     length, *shape = model.shape
     w, days = seen.shape[:2]
     start = torch.stack([torch.randn(w * draws, days, *shape, generator=one) for one in rng])

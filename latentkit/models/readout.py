@@ -9,6 +9,7 @@ so that what a `View` sees of a day is A(B (z, 1)) = H z + h with a sparse matri
 """
 
 import warnings
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,12 @@ class Readout:
             square.diagonal(dim1=1, dim2=2).add_(ridge)
             found.append(torch.linalg.solve(square, near.mT @ told.double()))
         self.weight = torch.stack(found).to(z)  # (s, y x, k 9 + 1, c a b)
+
+    def model(self, i: int) -> "Readout":
+        """Return one model of the stack, as a stack of one."""
+        one = copy(self)
+        one.weight = self.weight[i : i + 1]
+        return one
 
     def decode(self, z: Tensor) -> Tensor:  # (s, n, k, y, x) -> (s, n, c, a y, b x)
         """Return the fields of latents, 0 where there is nothing."""

@@ -17,6 +17,7 @@ so that (3) is equation 13 of `diffusion` without a derivative of a network. n p
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from torch import Generator, Tensor
@@ -60,6 +61,17 @@ class Zonal:
         values, vectors = zip(*(self._found(one, rho) for one in waves), strict=True)
         self.values, self.vectors = torch.stack(values), torch.stack(vectors)
 
+    @property
+    def center(self) -> Tensor:  # (s, 1, days k, y, x)
+        """Return the mean of windows."""
+        return self.mean.repeat(1, self.shape[0], 1, 1)[:, None]
+
+    def model(self, i: int) -> "Zonal":
+        """Return one model of the stack, as a stack of one."""
+        one = copy(self)
+        one.mean, one.values, one.vectors = (part[i : i + 1] for part in (self.mean, self.values, self.vectors))
+        return one
+
     def _found(self, waves: Tensor, rho: Tensor | None) -> tuple[Tensor, Tensor]:  # (n, k, y, m)
         length, k, y, x = self.shape
         windows = waves.unfold(0, length, 1).permute(3, 0, 4, 1, 2).flatten(2)  # (m, n, length k y)
@@ -81,13 +93,17 @@ class Zonal:
 
     def denoised(self, x: Tensor, t) -> Tensor:  # t: number or (s, n)
         """Return x0 of windows at time t: equation 2."""
-        square, m = _ratio(t), self.mean.repeat(1, self.shape[0], 1, 1)[:, None]
+        square, m = _ratio(t), self.center
         mu = diffusion.mu(t)[..., None, None, None] if isinstance(t, Tensor) else diffusion.mu(t)
         return m + self.turned(x / mu - m, lambda v: v / (v + square))
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """Return the noise that windows hold at time t."""
         return (x - diffusion.mu(t) * self.denoised(x, t)) / diffusion.sigma(t)
+
+    def covariance(self, v: Tensor) -> Tensor:
+        """Return C v, the covariance of windows."""
+        return self.turned(v, lambda values: values)
 
     def spread(self, v: Tensor, t: float) -> Tensor:
         """Return cov(x0 | x(t)) v: equation 3."""
@@ -98,7 +114,7 @@ class Zonal:
         """Draw windows; rng: one generator a model."""
         length, k, y, x = self.shape
         white = normal((count, length * k, y, x), rng, self.mean)
-        return self.turned(white, torch.sqrt) + self.mean.repeat(1, length, 1, 1)[:, None]
+        return self.turned(white, torch.sqrt) + self.center
 
 
 def _ratio(t):
@@ -120,11 +136,11 @@ def posterior(prior: Zonal, seen, y: Tensor, std: Tensor, *, rng: Sequence[Gener
     there, x = torch.isfinite(y), prior.sample(y.shape[1], rng)
     found = seen(x)
     gap = torch.where(there, y + std * normal(found.shape[1:], rng, found) - found, 0)
-    return x + diffusion.moved(gap, seen, lambda v: prior.turned(v, lambda values: values), std, rounds, there, NEAR)
+    return x + diffusion.moved(gap, seen, prior.covariance, std, rounds, there, NEAR)
 
 
 def mean(prior: Zonal, seen, y: Tensor, std: Tensor, *, rounds: int = 300) -> Tensor:
     """Return the mean (s, n, days k, y, x) of the windows that `posterior` draws."""
-    there, m = torch.isfinite(y), prior.mean.repeat(1, prior.shape[0], 1, 1)[:, None]
+    there, m = torch.isfinite(y), prior.center
     gap = torch.where(there, y - seen(m), 0)
-    return m + diffusion.moved(gap, seen, lambda v: prior.turned(v, lambda values: values), std, rounds, there, NEAR)
+    return m + diffusion.moved(gap, seen, prior.covariance, std, rounds, there, NEAR)
