@@ -59,6 +59,7 @@ HOUSE = {
     "models.diffusion": (0, {"torch", "tqdm"}),
     "models.conjugate": (0, {"torch"}),
     "models.zonal": (0, {"torch"}),
+    "models.conditioned": (0, {"torch"}),
     "models.readout": (0, {"torch"}),
     "assimilation.analyses": (1, {"torch", "scoringrules"}),
     "models.denoiser": (0, {"torch"}),

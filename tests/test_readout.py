@@ -63,3 +63,17 @@ def test_errors():
     z = latents()
     with pytest.raises(ValueError, match="expected 200 days, and sides that are multiples of 3 and 4"):
         linear(z, fields(z[0])[:9])
+
+
+@pytest.mark.parametrize("options", [{}, {"coarse": 2, "channels": [0, 1]}])
+def test_the_mean_of_information_around_circles(options):
+    """Against sums over all pairs of points."""
+    z = latents()
+    seen = linear(z, fields(z[0])).seen(view(AREA, THERE, 0.1, **options), 1)
+    precision = torch.linspace(1, 2, seen.H[0].shape[0])
+    found = seen.around(precision)
+    assert found.shape == (2, K * Y, K * Y, X)
+    for s, H in enumerate(seen.H):
+        J = (H.to_dense().mT @ torch.diag(precision) @ H.to_dense()).view(K * Y, X, K * Y, X)
+        mean = torch.stack([sum(J[:, (x + d) % X, :, x] for x in range(X)) / X for d in range(X)], -1)
+        assert torch.allclose(found[s], mean, atol=1e-4)

@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 
 from latentkit.assimilation import plain
 from latentkit.assimilation.views import View
-from latentkit.models import diffusion, slams, zonal
+from latentkit.models import conditioned, diffusion, slams
 from latentkit.models.readout import Readout
 from latentkit.models.zonal import Zonal
 
@@ -136,7 +136,7 @@ def latent(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Genera
 
 
 def gaussian(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator]) -> Tensor:
-    """Return draws of `zonal.posterior`; draws 0 for the mean that many of them would have.
+    """Return draws of `conditioned.posterior`; draws 0 for the mean that many of them would have.
 
     Where nothing is observed a warning says so, and draws are those of the prior.
 
@@ -152,7 +152,7 @@ def gaussian(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Gene
         operator = g.readout.seen(view, days)
         std = operator.flat(_error(view, g.read, g.told).expand(view.seen.shape))
         repeated = operator.flat(seen).repeat_interleave(max(draws, 1), 0)[None]
-        make = partial(zonal.posterior, rng=rng) if draws else zonal.mean
+        make = partial(conditioned.posterior, rng=rng) if draws else conditioned.mean
         z = make(g.gaussian, operator, repeated, std, rounds=g.preset.rounds)
     fields = g.readout.decode(z.unflatten(2, (days, k)).flatten(1, 2))
     return fields.unflatten(1, (len(seen), max(draws, 1), days))

@@ -4,6 +4,7 @@ M. R. Hestenes and E. Stiefel (1952), Methods of conjugate gradients for solving
 the largest variances decide; what is left is small where the noise R of A = R + H V H^T is not.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -11,27 +12,43 @@ from torch import Tensor
 
 
 def conjugate(
-    product: Callable[[Tensor], Tensor], b: Tensor, rounds: int, *, least: float = 0.0, near: float = 0.0
+    product: Callable[[Tensor], Tensor],
+    b: Tensor,
+    rounds: int,
+    *,
+    least: float = 0.0,
+    near: float = 0.0,
+    like: Callable[[Tensor], Tensor] = lambda r: r,
 ) -> Tensor:
     """Return v with product(v) = b (s, n, ...), system by system, after at most so many rounds of conjugate gradients.
 
     least: of v.product(v) / v.v where `product` is R and a covariance. A system stops where it is less: the derivative
-    of a network is no covariance there, as happens near t = 1. near: of |product(v) - b| / |b|, at which all are done.
+    of a network is no covariance there, as happens near t = 1. near: of |product(v) - b|, at which all are done; a
+    warning says so where they are not. like: the inverse of a matrix like that of `product`, symmetric and positive,
+    which makes the rounds fewer.
     """
     axes = tuple(range(2, b.ndim))
     inner = lambda p, q: (p * q).sum(axes, keepdim=True)  # noqa: E731
     v, r = torch.zeros_like(b), b
-    p, square = r, inner(r, r)
+    p = like(r)
+    square = inner(r, p)
     going = torch.ones_like(square, dtype=torch.bool)
-    enough = near**2 * square
     for _ in range(rounds):
-        if bool((square <= enough).all()):
+        if bool((inner(r, r) <= near**2).all()):
             break
         moved = product(p)
         curved = inner(p, moved)
         going = going & (curved >= 0.99 * least * inner(p, p)) & (curved > 0)
         length = torch.where(going, square / curved, 0)
         v, r = v + length * p, r - length * moved
-        last, square = square, inner(r, r)
-        p = r + square / last.clamp_min(1e-30) * p
+        next_v = like(r)
+        last, square = square, inner(r, next_v)
+        p = next_v + square / last.clamp_min(1e-30) * p
+    else:
+        if near and bool((square := inner(r, r).max()) > near**2):
+            warnings.warn(
+                f"{rounds} rounds of conjugate gradients leave a residual of {float(square.sqrt()):.3g}; expected "
+                f"{near:.3g} or less: give more rounds",
+                stacklevel=2,
+            )
     return v

@@ -138,15 +138,13 @@ def kalman(noise: Noise, spread: Spread, seen, y: Tensor, std: Tensor, *, rounds
     return told
 
 
-def moved(
-    gap: Tensor, seen, spread: Callable[[Tensor], Tensor], std: Tensor, rounds: int, there: Tensor, near: float = 0.0
-) -> Tensor:
+def moved(gap: Tensor, seen, spread: Callable[[Tensor], Tensor], std: Tensor, rounds: int, there: Tensor) -> Tensor:
     """Return V A^T (R + A V A^T)^-1 gap by `conjugate`; there: which observations there are."""
 
     def product(v: Tensor) -> Tensor:
         return (std.square() * v + seen.push(spread(seen.pull(v)))) * there
 
-    return spread(seen.pull(conjugate(product, gap, rounds, least=float(std.min()) ** 2, near=near)))
+    return spread(seen.pull(conjugate(product, gap, rounds, least=float(std.min()) ** 2)))
 
 
 def sample(

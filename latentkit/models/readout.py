@@ -125,6 +125,20 @@ class Seen:
         found = [H @ one.mT for H, one in zip(self.transposed, v.flatten(1, 2), strict=True)]
         return torch.stack(found).mT.unflatten(2, self.shape[1:]).unflatten(1, (-1, self.shape[0])).flatten(2, 3)
 
+    def around(self, precision: Tensor) -> Tensor:  # (o) -> (s, k y, k y, x)
+        """Return the mean of H^T diag(precision) H around circles of latitude: of two points d apart at d."""
+        _, k, y, x = self.shape
+        found = []
+        for H, transposed in zip(self.H, self.transposed, strict=True):
+            parts = H.to_sparse_coo().coalesce()
+            values = parts.values() * precision[parts.indices()[0]]
+            scaled = torch.sparse_coo_tensor(parts.indices(), values, H.shape, is_coalesced=True, check_invariants=False)
+            J = (transposed @ scaled.to_sparse_csr()).to_sparse_coo().coalesce()
+            i, j = J.indices()
+            at = ((i // x) * k * y + j // x) * x + (i - j) % x  # x divides the rest, so that i - j is that of columns
+            found.append(J.values().new_zeros(k * y * k * y * x).index_add_(0, at, J.values() / x))
+        return torch.stack(found).unflatten(1, (k * y, k * y, x))
+
     def flat(self, values: Tensor) -> Tensor:  # (..., c, y', x') -> (..., o)
         """Return values as a view has them, in the order of observations."""
         return values[..., self.mask]

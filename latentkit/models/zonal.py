@@ -27,7 +27,6 @@ from latentkit.models import diffusion
 from latentkit.models.nets import normal
 
 EARTH = 6371.0  # radius [km]
-NEAR = 2e-2  # of the residual of observations, from which on nothing changes in what is drawn
 
 
 class Zonal:
@@ -91,6 +90,27 @@ class Zonal:
         waves = waves.unflatten(2, windows.shape[2:4]).permute(0, 4, 2, 3, 1)
         return torch.fft.irfft(waves, windows.shape[4], norm="ortho")
 
+    def colored(self, w: Tensor) -> Tensor:  # (s, n, m, d) complex -> (s, n, days k, y, x)
+        """Return B w with B B^T = C: windows of a wavenumber's modes each, in units of their deviations.
+
+        The real and imaginary parts of w count as numbers each in its inner product, for which the wavenumbers that
+        stand for two are divided by sqrt(2).
+        """
+        waves = self.vectors @ (self.values.sqrt()[..., None] * (w / self._twice).permute(0, 2, 3, 1))
+        waves = waves.unflatten(2, (-1, self.shape[2])).permute(0, 4, 2, 3, 1)
+        return torch.fft.irfft(waves, self.shape[3], norm="ortho")
+
+    def whitened(self, v: Tensor) -> Tensor:  # (s, n, days k, y, x) -> (s, n, m, d) complex
+        """Return B^T v: the transpose of `colored`."""
+        waves = torch.fft.rfft(v, norm="ortho").permute(0, 4, 2, 3, 1).flatten(2, 3)
+        modes = (self.vectors.mT @ waves.conj()).conj() * self.values.sqrt()[..., None]
+        return modes.permute(0, 3, 1, 2) * self._twice
+
+    @property
+    def _twice(self) -> Tensor:  # (m, 1)
+        m = torch.arange(self.shape[3] // 2 + 1, device=self.values.device)[:, None]
+        return torch.where((m == 0) | (2 * m == self.shape[3]), 1.0, math.sqrt(2)).to(self.values)
+
     def denoised(self, x: Tensor, t) -> Tensor:  # t: number or (s, n)
         """Return x0 of windows at time t: equation 2."""
         square, m = _ratio(t), self.center
@@ -120,27 +140,3 @@ class Zonal:
 def _ratio(t):
     square = (diffusion.sigma(t) / diffusion.mu(t)) ** 2
     return square[:, None, None] if isinstance(t, Tensor) else square
-
-
-def posterior(prior: Zonal, seen, y: Tensor, std: Tensor, *, rng: Sequence[Generator], rounds: int = 300) -> Tensor:
-    """Draw n windows (s, n, days k, y, x) given what is seen of them: exact, but for `NEAR`.
-
-    By G. Matheron's rule (A. G. Journel and C. J. Huijbregts 1978, Mining geostatistics, chapter 7): a draw x of the
-    prior is moved by the gain of the observations, to y with an error drawn beside it,
-
-        x + C A^T (A C A^T + R)^-1 (y + e - A(x)),    e ~ N(0, R)                                                   (4)
-
-    seen: a linear operator, as in `diffusion.kalman`; y (1 or s, n, ...): NaN where nothing was seen; std: of its
-    errors; rounds: of conjugate gradients, at most; rng: one generator a model.
-    """
-    there, x = torch.isfinite(y), prior.sample(y.shape[1], rng)
-    found = seen(x)
-    gap = torch.where(there, y + std * normal(found.shape[1:], rng, found) - found, 0)
-    return x + diffusion.moved(gap, seen, prior.covariance, std, rounds, there, NEAR)
-
-
-def mean(prior: Zonal, seen, y: Tensor, std: Tensor, *, rounds: int = 300) -> Tensor:
-    """Return the mean (s, n, days k, y, x) of the windows that `posterior` draws."""
-    there, m = torch.isfinite(y), prior.center
-    gap = torch.where(there, y - seen(m), 0)
-    return m + diffusion.moved(gap, seen, prior.covariance, std, rounds, there, NEAR)
