@@ -90,6 +90,6 @@ PRESETS = three(
     oi_lags=(1, 1, 1),
     zonal_radius=(5000.0, 5000.0, 5000.0),
     ridge=(30.0, 30.0, 30.0),
-    rounds=(60, 60, 200),
+    rounds=(60, 400, 1000),
     windows=(2, 3, 12),
 )
