@@ -37,6 +37,23 @@ def test_what_is_measured_is_what_the_testbed_shows_also_between_outputs():
         TWIN.observed(net._replace(time=torch.tensor([0.0, 3.5 * h, 0.0])), 0.1, generator(1, "noise"))
 
 
+@pytest.mark.parametrize(
+    "case",
+    [CASE, cases.flow(16, generator(0, "start"), outputs=4), cases.planet(16, generator(0, "start"), days=1)],
+    ids=lambda case: case.name,
+)
+def test_what_is_measured_at_outputs_needs_no_other_run_of_the_testbed(case):
+    twin = twins.twin(case, torch.ones(case.shape[0], 1, 1), 2, 3, STREAM)
+    net = on_grid([axis[::3] for axis in case.axes], 1, case.times[1:].float(), range(case.shape[0]))
+    net = net.rows(torch.randperm(len(net.time), generator=generator(3, "order")))
+    found = twins.observed_fields(case, twin.truth, net)
+    states = case.joint.pack(case.begin(twin.parameters), twin.parameters[:, : len(case.joint.parameters)])
+    again = case.joint.predict(states, net, 0.0, float(case.times[-1]))
+    torch.testing.assert_close(found, again, atol=1e-4 * float(again.std()), rtol=1e-4)
+    noisy = twin.observed(net, 0.1, generator(1, "noise"))
+    assert not torch.equal(noisy.value, found) and noisy.value.shape == found.shape
+
+
 def test_errors_of_observations_are_a_share_of_the_deviation():
     net = on_grid(CASE.axes, 1, CASE.times[1:], range(3))
     obs = TWIN.observed(net, 0.1, generator(1, "noise"))
@@ -63,6 +80,15 @@ def test_scores_are_those_of_other_formulas():
     each = scoringrules.crps_ensemble(TWIN.truth.numpy(), E.movedim(2, -1).numpy(), estimator="fair", backend="numpy")
     np.testing.assert_allclose(found["crps"], (each / SCALE.numpy()).mean((2, 3, 4)), rtol=1e-4)
     assert TWIN.scores(E[:, :, :1], crps=True).keys() == {"error"} and "crps" not in TWIN.scores(E)
+
+
+def test_scores_of_members_that_hardly_differ_are_those_in_double_precision():
+    mean = TWIN.truth[:, :, None] * 1.3
+    E = mean + 1e-3 * TWIN.truth.std() * torch.randn(4, 3, 5, *CASE.shape, generator=generator(2, "members"))
+    E[:, 0, 1] = E[:, 0, 0]
+    double = twins.Twin(CASE, SCALE.double(), TWIN.parameters, TWIN.truth.double(), TWIN.background)
+    for name, values in double.scores(E.double()).items():
+        torch.testing.assert_close(TWIN.scores(E)[name].double(), values, rtol=1e-3, atol=1e-6, msg=name)
 
 
 def test_analyses_are_carried_through_their_windows():

@@ -32,9 +32,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from latentkit.assimilation.interpolation import around
 from latentkit.assimilation.latent import Latent
 from latentkit.assimilation.observations import Observations
+from latentkit.assimilation.twins import observed_fields
 from latentkit.testbeds.cases import Case
 
 NEAR = 10  # runs of which one says what a correction leaves of a member
@@ -64,15 +64,7 @@ class Errors:
 
     def seen(self, obs: Observations) -> Tensor:  # (n, o)
         """Return the errors where and when one observes: between outputs by a line."""
-        later, share = around(self.case.times.double().cpu(), obs.time.double().cpu())
-        seen = self.off.new_zeros(self.off.shape[1], len(obs.time))
-        for i in torch.cat([later - 1, later]).unique().tolist():
-            weight = torch.where(later == i, share, 0) + torch.where(later == i + 1, 1 - share, 0)
-            rows = (weight > 0).nonzero()[:, 0]
-            if len(rows):
-                here = self.case.points(obs.rows(rows))(self.off[i])
-                seen = seen.index_add(1, rows.to(here.device), here * weight[rows].to(here))
-        return seen
+        return observed_fields(self.case, self.off, obs)
 
     def drawn(self, members: int, rng: Generator) -> Callable[[int], Tensor]:
         """Return a function from an output to errors (1, m, c, y, x), of one run a member at all outputs: equation 3.

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from latentkit.assimilation.interpolation import around
 from latentkit.assimilation.observations import Network, Observations, measure
 from latentkit.testbeds.cases import Case
 
+AT = 1e-4  # of an interval between outputs: what a time, in single precision, may be off one and is still at it
 
 @dataclass(frozen=True)
 class Twin:
@@ -50,13 +52,17 @@ class Twin:
     def observed(self, network: Network, noise: float, rng: Generator) -> Observations:
         """Return what a network measures of each truth, values (R, o), with errors of `noise` deviations.
 
-        The testbed runs again, so that what is seen between two outputs is what was there.
+        Where it looks between two outputs, the testbed runs again, so that what is seen is what was there.
 
         Raises ValueError for times outside the truth's.
         """
-        joint, end = self.case.joint, float(self.case.times[-1])
-        states = joint.pack(self.case.begin(self.parameters), self.parameters[:, : len(joint.parameters)])
-        values = joint.predict(states, network, 0.0, end)
+        joint, times = self.case.joint, self.case.times
+        off = (network.time.to(times)[:, None] - times).abs().amin(1) if len(network.time) else times[:0]
+        if (off <= AT * self.case.interval).all():
+            values = observed_fields(self.case, self.truth, network)
+        else:
+            states = joint.pack(self.case.begin(self.parameters), self.parameters[:, : len(joint.parameters)])
+            values = joint.predict(states, network, 0.0, float(times[-1]))
         std = (noise * self.deviation.flatten().to(values))[network.channel]
         return measure(network, values, std, rng)
 
@@ -68,19 +74,19 @@ class Twin:
         """
         w, rows = self.weights(), []
         for truth, E in zip(self.truth, ensembles, strict=True):
-            size = norm(truth, w)
             mean = E.mean(1)
-            off, each = norm(mean - truth, w), norm(E - truth[:, None], w)
+            size, off = norm(truth, w), norm(mean - truth, w)
             row, m = {"error": off / size}, E.shape[1]
             if m > 1:
+                # All distances follow from products of what members are off their mean: one pass through the fields.
+                X = ((E - mean[:, None]) * w.sqrt()).flatten(2)  # (R, m, p)
+                gram, along = X @ X.mT, (X @ ((mean - truth) * w.sqrt()).flatten(1)[..., None])[..., 0]
+                square = gram.diagonal(dim1=1, dim2=2)  # (R, m)
+                each = (off.square()[:, None] + 2 * along + square).clamp_min(0).sqrt()
+                apart = (square[:, :, None] + square[:, None] - 2 * gram).clamp_min(0).sqrt().sum((1, 2))
                 row["members"] = each.std(1, correction=0) / size
-                row["ratio"] = (norm(E - mean[:, None], w).square().sum(1) / (m - 1)).sqrt() / off
-                flat = (E * w.sqrt()).flatten(2)
-                row["energy"] = (
-                    each.mean(1)
-                    - torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2))
-                    / (2 * m * (m - 1))
-                ) / size
+                row["ratio"] = (square.sum(1) / (m - 1)).sqrt() / off
+                row["energy"] = (each.mean(1) - apart / (2 * m * (m - 1))) / size
             if m > 1 and crps:
                 i = torch.arange(m, dtype=E.dtype, device=E.device).reshape(-1, 1, 1, 1)
                 apart = (E.sort(1).values * (2 * i - m + 1)).sum(1) / (m * (m - 1))  # of all pairs
@@ -104,6 +110,23 @@ def twin(
     parameters = torch.cat([case.draw(1, stream(f"{case.name}, truth {i}")) for i in range(truths)])
     background = torch.stack([case.draw(members, stream(f"{case.name}, members {i}")) for i in range(truths)])
     return Twin(case, deviation, parameters, case.trajectories(parameters), background)
+
+
+def observed_fields(
+    case: Case,
+    fields: Tensor,  # (t, n, c, y, x) at the outputs
+    network: Network | Observations,
+) -> Tensor:  # (n, o)
+    """Return what a network sees of fields that are known at a case's outputs: between two of them by a line."""
+    later, share = around(case.times.double().cpu(), network.time.double().cpu())
+    found = fields.new_zeros(fields.shape[1], len(network.time))
+    for i in torch.cat([later - 1, later]).unique().tolist():
+        weight = torch.where(later == i, share, 0) + torch.where(later == i + 1, 1 - share, 0)
+        rows = (weight > 0).nonzero()[:, 0]
+        if len(rows):
+            here = case.points(network.rows(rows))(fields[i])
+            found = found.index_add(1, rows.to(here.device), here * weight[rows].to(here))
+    return found
 
 
 def norm(fields: Tensor, weights: Tensor) -> Tensor:  # (..., c, y, x) -> (...)
