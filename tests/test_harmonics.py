@@ -59,7 +59,7 @@ def test_spectrum_to_grid_and_back(size):
 
 def test_functions_are_orthonormal_at_the_size_of_the_paper():
     one = sphere(256, 512)
-    table, n = one._up[0], one.degree + 1  # (m, y, l)
+    table, n = one._up, one.degree + 1  # (m, y, l)
     inner = table.mT @ (2 * one.weights[:, None] * table)
     expected = torch.diag_embed((torch.arange(n) >= torch.arange(n)[:, None]).double())
     torch.testing.assert_close(inner, expected, rtol=0, atol=1e-11)

@@ -74,15 +74,16 @@ class Harmonics:
         square = degrees * (degrees + 1) / radius**2
         self.laplacian = kept(-square)  # (3)
         self.inverse = kept(torch.where(degrees > 0, -1 / square, 0))
-        self._up = [kept(table.mT) for table in (P, Q / radius, D / radius)]  # (m, y, l)
-        self._down = [kept(table * w) for table in (P, Q / radius, D / radius)]  # (m, l, y)
+        both = torch.cat([Q, D], 2) / radius  # one product for two tables: (m, l, 2 y) and back (m, 2 l, y)
+        self._up, self._up_wind = kept(P.mT), kept((both * self.inverse.double()[:, None].cpu()).mT)
+        self._down, self._down_wind = kept(P * w), kept(torch.cat([Q * w, D * w], 1) / radius)
 
     def analyze(
         self,
         field: Tensor,  # (..., y, x)
     ) -> Tensor:  # (..., m, l) complex
         """Return the spectrum of a field."""
-        return _batch_first(torch.bmm(self._down[0], self._to_waves(field)), field.shape[:-2])  # (2)
+        return _batch_first(torch.bmm(self._down, self._to_waves(field)), field.shape[:-2])  # (2)
 
     def analyze_order(
         self,
@@ -90,14 +91,14 @@ class Harmonics:
         m: int,
     ) -> Tensor:  # (..., l)
         """Return the degrees of a field of one order m >= 0, known by its coefficient at each latitude."""
-        return rows @ self._down[0][m].T  # (2)
+        return rows @ self._down[m].T  # (2)
 
     def synthesize(
         self,
         spectrum: Tensor,  # (..., m, l) complex
     ) -> Tensor:  # (..., y, x)
         """Return the field of a spectrum."""
-        waves = torch.bmm(self._up[0], _batch_last(spectrum))
+        waves = torch.bmm(self._up, _batch_last(spectrum))
         return self._to_field(_batch_first(waves, spectrum.shape[:-2]))  # (1)
 
     def wind(
@@ -105,9 +106,8 @@ class Harmonics:
         rotation: Tensor,  # (2, ..., m, l) complex: vorticity and divergence [1/s]
     ) -> Tensor:  # (2, ..., y, x): eastward and northward [m/s]
         """Return the wind that has this vorticity and divergence; their means over the sphere do not count."""
-        potential = _batch_last(rotation * self.inverse)  # psi and chi
-        turn, slope = (_batch_first(torch.bmm(up, potential), rotation.shape[:-2]) for up in self._up[1:])
-        turn = 1j * turn
+        both = _batch_first(torch.bmm(self._up_wind, _batch_last(rotation)), rotation.shape[:-2])  # of psi and chi
+        turn, slope = 1j * both[..., : self.lat], both[..., self.lat :]
         return self._to_field(torch.stack([turn[1] - slope[0], turn[0] + slope[1]]))  # (4)
 
     def rotation(
@@ -115,9 +115,8 @@ class Harmonics:
         wind: Tensor,  # (2, ..., y, x): eastward and northward [m/s]
     ) -> Tensor:  # (2, ..., m, l) complex: vorticity and divergence [1/s]
         """Return curl and divergence of a wind, or of any other vector that is smooth across the poles."""
-        waves = self._to_waves(wind)
-        turn, slope = (_batch_first(torch.bmm(down, waves), wind.shape[:-2]) for down in self._down[1:])
-        turn = 1j * turn
+        both = _batch_first(torch.bmm(self._down_wind, self._to_waves(wind)), wind.shape[:-2])
+        turn, slope = 1j * both[..., : self.degree + 1], both[..., self.degree + 1 :]
         return torch.stack([turn[1] + slope[0], turn[0] - slope[1]])  # (5)
 
     def gradient(

@@ -50,6 +50,7 @@ RADIUS, ROTATION, GRAVITY = 6.37122e6, 7.292e-5, 9.80616  # [m], [rad/s], [m/s2]
 HOUR, DAY, YEAR = 3600.0, 86400.0, 1008 * 3600.0  # [s]
 TILT = 0.4  # largest latitude of the source [rad]
 WAVES = range(4, 9)  # degrees of the random waves of a start (*assumed*)
+AHEAD = 64  # steps whose sources are found at once
 WIND = 60.0  # of a strong jet [m/s], for the longest stable step
 
 
@@ -107,7 +108,6 @@ class Planet:
         rates = torch.stack([square + 1 / RADIUS**2, square + 1 / RADIUS**2, square]).square()  # (3, l)
         self.damping = float(1 / (DAY * rates[0, -1])) if damping is None else damping
         self._keep = (-0.5 * step * self.damping * rates).exp().to(self.area)[:, None, None]  # (5), E (3, 1, 1, l)
-        self._first = (torch.arange(n + 1, device=self.area.device) == 1).to(self.area)[:, None]  # (m, 1)
 
     def start(
         self,
@@ -186,7 +186,10 @@ class Planet:
         now = torch.cat([self.sphere.rotation(state[:, 1:].movedim(1, 0)), self.sphere.analyze(state[:, 0])[None]])
         kept = [state]
         for i in range(steps):
-            now = self._stepped(now, time + i * self.step, height, width)
+            if i % AHEAD == 0:  # the sources of so many steps at once: at starts, middles and ends
+                moments = time + self.step * (i + torch.arange(2 * min(AHEAD, steps - i) + 1, dtype=torch.double) / 2)
+                sources = self._sources(moments, height, width)
+            now = self._stepped(now, *sources[2 * (i % AHEAD) :][:3])
             if (i + 1) % every == 0:
                 h = self.sphere.synthesize(now[2])
                 kept.append(torch.stack([h, *self.sphere.wind(now[:2])], 1))
@@ -195,30 +198,33 @@ class Planet:
             raise NotFiniteError(f"the flow broke down at steps of {self.step:.0f} s; shorten them or damp more")
         return kept
 
-    def _stepped(self, y: Tensor, time: float, height: Tensor, width: Tensor) -> Tensor:
-        """Return the spectrum (3, m, m', l) one step later."""
-        half, keep, source = 0.5 * self.step, self._keep, self._source
-        middle = source(time + half, height, width)
-        k1 = self._slope(y, source(time, height, width))
-        k2 = self._slope(keep * (y + half * k1), middle)
-        k3 = self._slope(keep * y + half * k2, middle)
-        k4 = self._slope(keep * (keep * y + self.step * k3), source(time + self.step, height, width))
-        return keep * (keep * (y + self.step / 6 * k1) + self.step / 3 * (k2 + k3)) + self.step / 6 * k4  # (6)
+    def _stepped(self, y: Tensor, first: Tensor, middle: Tensor, last: Tensor) -> Tensor:
+        """Return the spectrum (3, m, m', l) one step later; sources (m, l) of order 1 at start, middle and end."""
+        h, keep = self.step, self._keep
+        kept = keep * y
+        k1 = self._slope(y, first)
+        k2 = self._slope(torch.add(kept, keep * k1, alpha=h / 2), middle)
+        k3 = self._slope(torch.add(kept, k2, alpha=h / 2), middle)
+        k4 = self._slope(keep * torch.add(kept, k3, alpha=h), last)
+        late = torch.add(torch.add(kept, keep * k1, alpha=h / 6), k2 + k3, alpha=h / 3)
+        return torch.add(keep * late, k4, alpha=h / 6)  # (6)
 
     def _slope(self, y: Tensor, source: Tensor) -> Tensor:
-        """Return N (3, m, m', l): equations 1 to 3 without damping."""
+        """Return N (3, m, m', l): equations 1 to 3 without damping; source (m, l): of order 1."""
         wind = self.sphere.wind(y[:2])  # (2, m, y, x)
         carried = self.sphere.synthesize(y[::2]) + self._more  # z + f, H + h - b
         curl, div = self.sphere.rotation(wind[:, None] * carried)  # (2, m, m', l) each
         energy = self.sphere.analyze(0.5 * wind.square().sum(0)) + GRAVITY * y[2]
-        return torch.stack([-div[0], curl[0] - self.sphere.laplacian * energy, source - div[1]])  # (1), (2), (3)
+        slope = torch.stack([-div[0], curl[0] - self.sphere.laplacian * energy, -div[1]])  # (1), (2), (3)
+        slope[2, :, 1] += source
+        return slope
 
-    def _source(self, time: float, height: Tensor, width: Tensor) -> Tensor:
-        """Return the spectrum (m, m', l) of F [m/s]."""
-        lon, lat = 2 * math.pi * (time / DAY % 1), TILT * math.sin(2 * math.pi * time / YEAR)
-        rows = (height / HOUR)[:, None] * (-((self._lat - lat) / width[:, None]).square()).exp()  # (m, y)
-        phase = 0.5 * complex(math.cos(lon), -math.sin(lon))
-        return self._first * (phase * self.sphere.analyze_order(rows, 1))[:, None]  # (4)
+    def _sources(self, times: Tensor, height: Tensor, width: Tensor) -> Tensor:
+        """Return F [m/s] at some times: spectra (t, m, l) of its order 1."""
+        lon, lat = 2 * math.pi * (times / DAY % 1), TILT * (2 * math.pi * times / YEAR).sin()
+        off = (self._lat - lat.to(self._lat)[:, None, None]) / width[:, None]  # (t, m, y)
+        rows = self.sphere.analyze_order((height / HOUR)[:, None] * (-off.square()).exp(), 1)
+        return rows * torch.polar(torch.full_like(lon, 0.5), -lon).to(self._keep + 0j)[:, None, None]  # (4)
 
     def _checked(
         self, state: Tensor, time: float, height: float | Tensor, width: float | Tensor
