@@ -1,10 +1,12 @@
 """Latents observed whole: on a linear Gaussian system the filter of LD-EnSF comes near Kalman's."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from latentkit.assimilation import drivers
-from latentkit.assimilation.encoded import PUBLISHED, rows, whole
+from latentkit.assimilation.encoded import PUBLISHED, rows, spread_out, whole
 from latentkit.assimilation.ensf import EnSF
 from latentkit.assimilation.etkf import etkf
 
@@ -51,6 +53,15 @@ def test_the_mixture_comes_near_the_kalman_filter_and_the_paired_variant_does_no
     assert off["mixture"] < 0.5 and off["paired"] > 1, off
     assert (ratio["mixture"] > 0.5).all() and (ratio["mixture"] < 1.1).all()
     assert (ratio["paired"] > 1.5).all(), "its weights do not know the spread"
+
+
+def test_an_adjoint_makes_what_automatic_differentiation_does():
+    some = EnSF(whole, steps=30, scale=SCALE)
+    known = EnSF(whole, adjoint=partial(spread_out, size=3), steps=30, scale=SCALE)
+    rows_of = [1, 2]  # a variable that is not observed
+    obs = rows(VALUES[:1], TIMES[1:2], SIGMA * SCALE).rows(torch.tensor(rows_of))
+    made = [how(ENSEMBLE, whole(ENSEMBLE, obs), obs, torch.Generator().manual_seed(3)) for how in (some, known)]
+    torch.testing.assert_close(made[1], made[0], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("spread", [0.01, 10.0])

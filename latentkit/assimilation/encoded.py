@@ -65,6 +65,11 @@ def rows(
     return Observations(time, channel[:, None].double(), channel, latents.flatten(-2), std.repeat(t))
 
 
+def spread_out(Y: Tensor, obs: Network | Observations, size: int) -> Tensor:  # (..., m, o) -> (..., m, size)
+    """Return the sums of what is observed of each variable, of `size`: the adjoint of `whole`."""
+    return Y.new_zeros(*Y.shape[:-1], size).index_add(-1, obs.channel.to(Y.device), Y)
+
+
 def whole(E: Tensor, obs: Network | Observations) -> Tensor:  # (..., m, k) -> (..., m, o)
     """Return what is observed of latents: the variables that the observations name, all of them as a rule."""
     return E[..., obs.channel]

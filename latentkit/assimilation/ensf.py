@@ -32,9 +32,10 @@ SCORES = ("mixture", "paired")
 class EnSF:
     """Analyze by sampling from the posterior's diffusion.
 
-    observe: ensemble (..., m, k) and observations to what is seen (..., m, o), differentiable; steps: of Euler's
-    method; eps_alpha, eps_beta: of equation 1; score: one of SCORES; scale: of the state, a number or (k). Its spread
-    can be brought back by `inflation.relaxed`.
+    observe: ensemble (..., m, k) and observations to what is seen (..., m, o), differentiable; adjoint: of it, where it
+    is linear, from (..., m, o) and observations to (..., m, k), by default found by automatic differentiation at each
+    step; steps: of Euler's method; eps_alpha, eps_beta: of equation 1; score: one of SCORES; scale: of the state, a
+    number or (k). Its spread can be brought back by `inflation.relaxed`.
 
     Raises ValueError for another score, or settings out of range.
     """
@@ -43,6 +44,7 @@ class EnSF:
         self,
         observe: Callable[[Tensor, Observations], Tensor],
         *,
+        adjoint: Callable[[Tensor, Observations], Tensor] | None = None,
         steps: int = 100,
         eps_alpha: float = 0.05,
         eps_beta: float = 0.01,
@@ -56,7 +58,7 @@ class EnSF:
                 f"steps {steps}, eps_alpha {eps_alpha}, eps_beta {eps_beta}; expected 1 or more, in (0, 1)"
             )
         self.observe, self.steps, self.eps_alpha, self.eps_beta = observe, steps, eps_alpha, eps_beta
-        self.score, self.scale = score, scale
+        self.score, self.scale, self.adjoint = score, scale, adjoint
 
     def __call__(self, E: Tensor, Y: Tensor, obs: Observations, rng: Generator) -> Tensor:
         """Return particles (..., m, k) of the posterior; what the members predict is only held against `obs`."""
@@ -85,6 +87,9 @@ class EnSF:
         return -(z - a * (w @ x)) / b2  # (2)
 
     def _likelihood(self, z: Tensor, obs: Observations, value: Tensor, std: Tensor) -> Tensor:
+        if self.adjoint is not None:
+            gap = value.unsqueeze(-2) - self.observe(z * self.scale, obs)
+            return self.adjoint(gap / std.square(), obs) * self.scale
         with torch.enable_grad():
             z = z.detach().requires_grad_(True)
             Y = self.observe(z * self.scale, obs)
