@@ -54,6 +54,28 @@ def test_optimal_interpolation_is_the_plain_one(ground):
     assert found(seen).shape == truth.shape and found.radius == 800.0 and found.lags == P.oi_lags
 
 
+def test_residuals_of_known_fields_are_those_of_kalman(ground):
+    """Where the decoder's answer is certain, fields are Gaussian about it with the variance D: one gain is exact."""
+    eyes, truth, seen = seen_by(ground, coarse=3, gap=2)
+    g, days = replace(ground, told=ground.told[:20], read=ground.read[:, :20]), truth.shape[1]
+    flat = g.told.new_zeros(2, len(truth), 1, *truth.shape[1:])
+    found = analyses.residual(g, eyes, seen, flat, g.read, None)
+    D = (g.read - g.told).square().mean(1)
+    for channel, day in ((0, 0), (4, days - 1)):
+        A = torch.kron(eyes.rows, eyes.columns)[eyes.seen[channel].flatten()].double()
+        P = torch.diag(D[1, channel].flatten().double())
+        gain = P @ A.T @ torch.linalg.inv(A @ P @ A.T + eyes.std[channel].double() ** 2 * torch.eye(len(A)))
+        expected = gain @ seen[0, day, channel][eyes.seen[channel]].double()
+        torch.testing.assert_close(found[1, 0, 0, day, channel].flatten().double(), expected, rtol=1e-3, atol=1e-5)
+    many = analyses.residual(g, eyes, seen, flat.expand(-1, -1, 400, -1, -1, -1, -1), g.read, rng(3))
+    left = (P - gain @ A @ P).diagonal()
+    drawn = many[1, 0, :, day, channel].flatten(1).double()
+    inside = left > 0
+    assert ((drawn.mean(0) - expected).abs()[inside] < 5 * (left[inside] / 400).sqrt()).all()
+    assert float((drawn.var(0)[inside] / left[inside]).mean()) == pytest.approx(1, abs=0.02)
+    assert not many[..., ~ground.columns.there].any()
+
+
 def test_many_gaussian_draws_have_the_mean(ground):
     ground = replace(analyses.single(ground, 0), preset=replace(P, rounds=100))
     eyes, truth, seen = seen_by(ground, coarse=8)

@@ -8,6 +8,13 @@ from fields, the other from latents through the decoder. `gaussian` draws from t
 space, through a linear decoder. What a decoder misses is an error of the observations too, as seen on training days:
 
     R = diag(std^2 + mean over days and blocks (A(g(f(v))) - A(v))^2), a channel each                               (1)
+
+Draws of latents do not vary what a decoder misses, though where all is seen well it is most of what is left. `residual`
+draws it besides, as if it were independent from point to point, with the variance D that it has on training days:
+
+    v + e + D A^T (A D A^T + diag(std^2))^-1 (y + noise - A(v + e)),   e ~ N(0, D)                                  (2)
+
+where A D A^T is diagonal, since blocks do not overlap. Its mean follows from e = 0 and noise = 0.
 """
 
 import math
@@ -23,6 +30,7 @@ from torch import Generator, Tensor
 from latentkit.assimilation import plain
 from latentkit.assimilation.views import View
 from latentkit.models import conditioned, diffusion, slams
+from latentkit.models.nets import normal
 from latentkit.models.readout import Readout
 from latentkit.models.zonal import Zonal
 
@@ -156,6 +164,27 @@ def gaussian(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Gene
         z = make(g.gaussian, operator, repeated, std, rounds=g.preset.rounds)
     fields = g.readout.decode(z.unflatten(2, (days, k)).flatten(1, 2))
     return fields.unflatten(1, (len(seen), max(draws, 1), days))
+
+
+def residual(
+    g: Ground,
+    view: View,
+    seen: Tensor,  # (w, days, c, y', x')
+    draws: Tensor,  # (s, w, m, days, c, y, x) through a decoder
+    read: Tensor,  # (s, n, c, y, x): `told` through the same decoder
+    rng: Sequence[Generator] | None,
+) -> Tensor:
+    """Return draws with what their decoder misses: equation 2; without rng their mean, given the latents."""
+    D = torch.stack([(one - g.told).square().mean(0) for one in read])[:, None, None, None]  # (s, 1, 1, 1, c, y, x)
+    y, there = seen[None, :, None], torch.isfinite(seen)[None, :, None]
+    if rng is not None:
+        draws = draws + D.sqrt() * normal(draws.shape[1:], rng, draws)
+    gap = y - view(draws)
+    if rng is not None:
+        gap = gap + view.std * normal(gap.shape[1:], rng, gap)
+    total = view.rows.square() @ D @ view.columns.square().mT + view.std.square()
+    scaled = torch.where(there, gap / total, 0)
+    return draws + D * (view.rows.mT @ scaled @ view.columns)
 
 
 def tuned(g: Ground, values: Sequence[float], truth: Tensor, make: Callable) -> dict[float, float]:

@@ -1,7 +1,8 @@
 """Conjugate gradients for many systems side by side.
 
-M. R. Hestenes and E. Stiefel (1952), Methods of conjugate gradients for solving linear systems. A few rounds solve what
-the largest variances decide; what is left is small where the noise R of A = R + H V H^T is not.
+M. R. Hestenes and E. Stiefel (1952), Methods of conjugate gradients for solving linear systems. Of A = R + H V H^T,
+with noise R and a covariance V, a few rounds solve what the largest variances decide, and what is left is small beside
+R; with the inverse of a matrix that is nearly A (`like`) a few rounds solve all of it.
 """
 
 import warnings

@@ -131,8 +131,8 @@ class Seen:
         found = []
         for H, transposed in zip(self.H, self.transposed, strict=True):
             parts = H.to_sparse_coo().coalesce()
-            at, values = parts.indices(), parts.values() * precision[parts.indices()[0]]
-            scaled = torch.sparse_coo_tensor(at, values, H.shape, is_coalesced=True, check_invariants=False)
+            rows, values = parts.indices(), parts.values() * precision[parts.indices()[0]]
+            scaled = torch.sparse_coo_tensor(rows, values, H.shape, is_coalesced=True, check_invariants=False)
             J = (transposed @ scaled.to_sparse_csr()).to_sparse_coo().coalesce()
             i, j = J.indices()
             at = ((i // x) * k * y + j // x) * x + (i - j) % x  # x divides the rest, so that i - j is that of columns

@@ -84,11 +84,7 @@ class Zonal:
 
     def turned(self, windows: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
         """Return windows with a function of the variances applied: U diag(of(l)) U^H."""
-        waves = torch.fft.rfft(windows, norm="ortho").permute(0, 4, 2, 3, 1).flatten(2, 3)  # (s, m, d, n)
-        modes = (self.vectors.mT @ waves.conj()).conj()  # U^H waves: a conjugate of U would be a copy of it
-        waves = self.vectors @ (of(self.values[..., None]) * modes)
-        waves = waves.unflatten(2, windows.shape[2:4]).permute(0, 4, 2, 3, 1)
-        return torch.fft.irfft(waves, windows.shape[4], norm="ortho")
+        return self._windows(of(self.values[..., None]) * self._modes(windows))
 
     def colored(self, w: Tensor) -> Tensor:  # (s, n, m, d) complex -> (s, n, days k, y, x)
         """Return B w with B B^T = C: windows of a wavenumber's modes each, in units of their deviations.
@@ -96,15 +92,20 @@ class Zonal:
         The real and imaginary parts of w count as numbers each in its inner product, for which the wavenumbers that
         stand for two are divided by sqrt(2).
         """
-        waves = self.vectors @ (self.values.sqrt()[..., None] * (w / self._twice).permute(0, 2, 3, 1))
-        waves = waves.unflatten(2, (-1, self.shape[2])).permute(0, 4, 2, 3, 1)
-        return torch.fft.irfft(waves, self.shape[3], norm="ortho")
+        return self._windows(self.values.sqrt()[..., None] * (w / self._twice).permute(0, 2, 3, 1))
 
     def whitened(self, v: Tensor) -> Tensor:  # (s, n, days k, y, x) -> (s, n, m, d) complex
         """Return B^T v: the transpose of `colored`."""
-        waves = torch.fft.rfft(v, norm="ortho").permute(0, 4, 2, 3, 1).flatten(2, 3)
-        modes = (self.vectors.mT @ waves.conj()).conj() * self.values.sqrt()[..., None]
-        return modes.permute(0, 3, 1, 2) * self._twice
+        return (self._modes(v) * self.values.sqrt()[..., None]).permute(0, 3, 1, 2) * self._twice
+
+    def _modes(self, windows: Tensor) -> Tensor:  # (s, n, days k, y, x) -> (s, m, d, n) complex
+        waves = torch.fft.rfft(windows, norm="ortho").permute(0, 4, 2, 3, 1).flatten(2, 3)
+        return (self.vectors.mT @ waves.conj()).conj()  # U^H waves: a conjugate of U would be a copy of it
+
+    def _windows(self, modes: Tensor) -> Tensor:  # (s, m, d, n) complex -> (s, n, days k, y, x)
+        length, k, y, x = self.shape
+        waves = (self.vectors @ modes).unflatten(2, (length * k, y)).permute(0, 4, 2, 3, 1)
+        return torch.fft.irfft(waves, x, norm="ortho")
 
     @property
     def _twice(self) -> Tensor:  # (m, 1)
