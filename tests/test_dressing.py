@@ -95,6 +95,8 @@ def test_what_other_runs_cannot_hold_is_left():
     alone = torch.cat([held, 5 * draw(1, 40)])  # one that is like no other
     norms = (leftovers(alone, obs, G) @ alone).norm(dim=1) / alone.norm(dim=1)
     assert norms[-1] > 0.9 and norms[:-1].max() < 0.2
+    with pytest.raises(ValueError, match="2 runs.*three or more"):
+        leftovers(held[:2], obs, G)
 
 
 def test_draws_scatter_around_the_best_estimate():

@@ -95,7 +95,11 @@ def leftovers(
     """Return what a correction by the other runs leaves of each run: row r has the weights of all runs in l_r.
 
     seen: what the model is off at the observations, on each run, of which one sees just that, with new noise.
+
+    Raises ValueError for fewer than three runs: those that are left would have no covariance.
     """
+    if len(seen) < 3:
+        raise ValueError(f"{len(seen)} runs of validation; a correction leaves each out in turn and wants three or more")
     n, std, rows = len(seen), obs.std.to(seen), torch.eye(len(seen)).to(seen)
     noisy = seen + std * torch.randn(seen.shape, generator=rng, dtype=seen.dtype).to(seen.device)
     for r in range(n):
