@@ -116,6 +116,12 @@ def test_trained_is_the_same_again_and_models_alike_start_alike(figures):
     assert not torch.allclose(z[0], z[1])
     again = tied.trained(run, P, X, who, name="no_such_weights", progress=False)
     assert again.encode(X.expand(4, -1, -1), torch.stack([m.series for m in who]))[0].shape == (4, 40, 2)
+    alone = tied.trained(run, P, X, who[2:], numbers=[2, 3], alike=2, progress=False)
+    for name, value in alone.state_dict().items():
+        if value.is_floating_point() and value.ndim and len(value) == 2:
+            torch.testing.assert_close(value, model.state_dict()[name][2:], msg=name)
+    with pytest.raises(ValueError, match="1 numbers for 2 models"):
+        tied.trained(run, P, X, who[2:], numbers=[2], progress=False)
     other = tied.trained(Run("12_lccvae_anchors", P, 1, data=run.data[0]), P, X, who, alike=2, progress=False)
     first, second = (m.encoder.layers[0].weight.detach() for m in (model, other))
     assert not any(torch.allclose(first[i], second[j], atol=1e-2) for i in range(2) for j in range(2))

@@ -99,7 +99,7 @@ def leftovers(
     Raises ValueError for fewer than three runs: those that are left would have no covariance.
     """
     if len(seen) < 3:
-        raise ValueError(f"{len(seen)} runs of validation; a correction leaves each out in turn and wants three or more")
+        raise ValueError(f"{len(seen)} runs of validation; a correction leaves each out and wants three or more")
     n, std, rows = len(seen), obs.std.to(seen), torch.eye(len(seen)).to(seen)
     noisy = seen + std * torch.randn(seen.shape, generator=rng, dtype=seen.dtype).to(seen.device)
     for r in range(n):

@@ -117,6 +117,7 @@ def trained(
     *,
     latent: int | None = None,
     alike: int | None = None,
+    numbers: Sequence[int] | None = None,
     reference: Sequence[object] = (),
     name: str | None = None,
     retrain: bool = False,
@@ -127,13 +128,17 @@ def trained(
     """Return the stack of models as the preset trains it, or as it is shipped.
 
     run: record.Run, for the random streams; preset: of LC-CVAE; latent: size of the codes, by default the preset's;
-    alike: models i and i + alike start from the same weights and see batches in the same order; reference: groups whose
+    alike: models i and i + alike start from the same weights and see batches in the same order; numbers: i of each,
+    by default its place in the stack, so that some models of a larger stack can be had alone; reference: groups whose
     first realization makes the fixed points; name: of shipped weights, None to train in any case; retrain: likewise;
     depends, more: fields of the preset and other facts that the weights depend on besides those of every such training.
     With a name, what is trained is rounded to 8 bits: errors and place ratios of notebooks 12 and 13 change by less
     than one percent of the largest.
     """
-    places = [i % (alike or len(members)) for i in range(len(members))]
+    places = range(len(members)) if numbers is None else numbers
+    if len(places) != len(members):
+        raise ValueError(f"{len(places)} numbers for {len(members)} models; expected one each")
+    places = [i % alike for i in places] if alike else places
     # The place is part of the name: as a copy it would make models of one seed equal to others of the next.
     streams = [run.stream(f"init of model {i}") for i in places]
     size = latent or preset.latent_dim
