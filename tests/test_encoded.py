@@ -1,13 +1,11 @@
 """Latents observed whole: on a linear Gaussian system the filter of LD-EnSF comes near Kalman's."""
 
-from functools import partial
-
 import pytest
 import torch
 
 from latentkit.assimilation import drivers
 from latentkit.assimilation.encoded import PUBLISHED, rows, spread_out, whole
-from latentkit.assimilation.ensf import EnSF
+from latentkit.assimilation.ensf import SCORES, EnSF
 from latentkit.assimilation.etkf import etkf
 
 G = torch.Generator().manual_seed(0)
@@ -57,11 +55,35 @@ def test_the_mixture_comes_near_the_kalman_filter_and_the_paired_variant_does_no
 
 def test_an_adjoint_makes_what_automatic_differentiation_does():
     some = EnSF(whole, steps=30, scale=SCALE)
-    known = EnSF(whole, adjoint=partial(spread_out, size=3), steps=30, scale=SCALE)
+    known = EnSF(whole, adjoint=spread_out, steps=30, scale=SCALE)
     rows_of = [1, 2]  # a variable that is not observed
     obs = rows(VALUES[:1], TIMES[1:2], SIGMA * SCALE).rows(torch.tensor(rows_of))
     made = [how(ENSEMBLE, whole(ENSEMBLE, obs), obs, torch.Generator().manual_seed(3)) for how in (some, known)]
     torch.testing.assert_close(made[1], made[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_a_nonlinear_filter_follows_its_equations_step_by_step(score):
+    arctan = lambda E, obs: torch.arctan(E)  # noqa: E731
+    more = {"steps": 40, "eps_alpha": 0.2, "eps_beta": 0.03, "score": score}
+    obs = rows(VALUES[:1], TIMES[1:2], torch.full((3,), 0.3, dtype=torch.double))
+    analyses = [EnSF(arctan, **more), EnSF(arctan, adjoint=lambda Y, obs, E: Y / (1 + E.square()), **more)]
+    x, draws = 5 + ENSEMBLE, torch.Generator().manual_seed(3)  # a mean that is not 0
+    z = torch.randn(x.shape, generator=draws, dtype=x.dtype)
+    for i in range(40):
+        t = 1 - i / 40
+        a, b2 = 1 - 0.8 * t, 0.03 + 0.97 * t  # (1)
+        f = -0.8 / a
+        g2 = 0.97 - 2 * f * b2
+        far = z[..., :, None, :] - a * x[..., None, :, :]  # (..., m, m, k)
+        w = torch.softmax(-far.square().sum(-1) / (2 * b2), -1) if score == "mixture" else torch.eye(x.shape[-2])
+        prior = -(w[..., None] * far).sum(-2) / b2  # (2)
+        likely = (obs.value[..., None, :] - z.arctan()) / obs.std**2 / (1 + z**2)
+        noise = torch.randn(x.shape, generator=draws, dtype=x.dtype)
+        z = z - (f * z - g2 * (prior + (1 - t) * likely)) / 40 + (g2 / 40) ** 0.5 * noise  # (3), (4)
+    for analyze in analyses:
+        made = analyze(x, arctan(x, obs), obs, torch.Generator().manual_seed(3))
+        torch.testing.assert_close(made, z, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("spread", [0.01, 10.0])

@@ -34,6 +34,14 @@ def test_a_trajectory_is_eulers_from_zero():
     assert model.trajectory(u, 2).shape == (2, 2, 4, 3)
 
 
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 8)])
+def test_one_model_goes_on_as_the_stack_does(hidden):
+    stack, u = net(hidden=hidden), torch.randn(2, 4, 2, generator=generator(2, "u"))
+    z = torch.randn(2, 4, 3, generator=generator(3, "z"))
+    for i, ahead in enumerate(stack.advance(z, u)):
+        torch.testing.assert_close(stack.onward(u[i], i)(z[i]), ahead)
+
+
 @pytest.mark.parametrize("kind", ["coefficients", "coordinates", "features"])
 def test_a_stack_is_its_models(kind):
     rng = RNG()

@@ -35,7 +35,7 @@ def test_one_model_is_the_stack_s(net):
     z, u = torch.randn(2, 5, net.net.latent), torch.randn(2, 5, 1)
     both = net.net.advance(z, u)
     for model in range(2):
-        torch.testing.assert_close(net.net.one(z[model], u[model], model), both[model])
+        torch.testing.assert_close(net.net.onward(u[model], model)(z[model]), both[model])
 
 
 def test_a_loss_is_the_error_of_the_steps_and_knows_one_model_alone(net):

@@ -173,8 +173,8 @@ def through_encoders(
         unit = encoder.scale[model]
         here = encoded.encoded(encoder, obs, model, std=std * unit)
         more = encoded.PUBLISHED if published else {"steps": steps}
-        adjoint = partial(encoded.spread_out, size=E.shape[-1])
-        analyze = EnSF(encoded.whole, adjoint=adjoint, scale=0.01 * unit if published else unit, **more)
+        scale = 0.01 * unit if published else unit
+        analyze = EnSF(encoded.whole, adjoint=encoded.spread_out, scale=scale, **more)
         return filtered(space, E, here, analyze, rng, observe=encoded.whole)
 
     def dynamics(twin, obs, rng, **setting):

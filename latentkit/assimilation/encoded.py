@@ -65,9 +65,9 @@ def rows(
     return Observations(time, channel[:, None].double(), channel, latents.flatten(-2), std.repeat(t))
 
 
-def spread_out(Y: Tensor, obs: Network | Observations, size: int) -> Tensor:  # (..., m, o) -> (..., m, size)
-    """Return the sums of what is observed of each variable, of `size`: the adjoint of `whole`."""
-    return Y.new_zeros(*Y.shape[:-1], size).index_add(-1, obs.channel.to(Y.device), Y)
+def spread_out(Y: Tensor, obs: Network | Observations, E: Tensor) -> Tensor:  # (..., m, o) -> (..., m, k), as E is
+    """Return the sums of what is observed of each variable: the adjoint of `whole`, the same at any ensemble."""
+    return torch.zeros_like(E).index_add(-1, obs.channel.to(Y.device), Y)
 
 
 def whole(E: Tensor, obs: Network | Observations) -> Tensor:  # (..., m, k) -> (..., m, o)

@@ -32,10 +32,10 @@ SCORES = ("mixture", "paired")
 class EnSF:
     """Analyze by sampling from the posterior's diffusion.
 
-    observe: ensemble (..., m, k) and observations to what is seen (..., m, o), differentiable; adjoint: of it, where it
-    is linear, from (..., m, o) and observations to (..., m, k), by default found by automatic differentiation at each
-    step; steps: of Euler's method; eps_alpha, eps_beta: of equation 1; score: one of SCORES; scale: of the state, a
-    number or (k). Its spread can be brought back by `inflation.relaxed`.
+    observe: ensemble (..., m, k) and observations to what is seen (..., m, o), differentiable; adjoint: of its
+    derivative, from (..., m, o), observations and the ensemble where it is taken to (..., m, k), by default found by
+    automatic differentiation at each step; steps: of Euler's method; eps_alpha, eps_beta: of equation 1; score: one of
+    SCORES; scale: of the state, a number or (k). Its spread can be brought back by `inflation.relaxed`.
 
     Raises ValueError for another score, or settings out of range.
     """
@@ -44,7 +44,7 @@ class EnSF:
         self,
         observe: Callable[[Tensor, Observations], Tensor],
         *,
-        adjoint: Callable[[Tensor, Observations], Tensor] | None = None,
+        adjoint: Callable[[Tensor, Observations, Tensor], Tensor] | None = None,
         steps: int = 100,
         eps_alpha: float = 0.05,
         eps_beta: float = 0.01,
@@ -63,35 +63,47 @@ class EnSF:
     def __call__(self, E: Tensor, Y: Tensor, obs: Observations, rng: Generator) -> Tensor:
         """Return particles (..., m, k) of the posterior; what the members predict is only held against `obs`."""
         value, std = fitting(Y, obs)
-        x = E / self.scale
+        value, precision, x = value.unsqueeze(-2), std.square().reciprocal(), E / self.scale
         z = torch.randn(*E.shape, generator=rng, dtype=E.dtype).to(E.device)
-        dt = 1 / self.steps
+        dt, prior = 1 / self.steps, self._prior(x)
         for i in range(self.steps):
             t = 1 - i * dt
             a, b2 = 1 - (1 - self.eps_alpha) * t, self.eps_beta + (1 - self.eps_beta) * t  # (1)
             f = -(1 - self.eps_alpha) / a
             g2 = (1 - self.eps_beta) - 2 * f * b2
-            S = self._prior(z, x, a, b2) + (1 - t) * self._likelihood(z, obs, value, std)  # (3)
             draws = torch.randn(*E.shape, generator=rng, dtype=E.dtype).to(E.device)
-            z = z - dt * (f * z - g2 * S) + (g2 * dt) ** 0.5 * draws  # (4)
+            toward, slope = prior(z, a, b2), self._likelihood(z, obs, value, precision)
+            # (4) with (2) and (3), collected: a step is a sum of z, what the prior pulls to, the likelihood, and noise.
+            z = z * (1 - dt * f - dt * g2 / b2)
+            z.add_(toward, alpha=dt * g2 * a / b2).add_(slope, alpha=dt * g2 * (1 - t))
+            z.add_(draws, alpha=(g2 * dt) ** 0.5)
         made = z * self.scale
         if not made.isfinite().all():
             raise NotFiniteError(f"{self.steps} steps of Euler's method are too few for errors this small; take more")
         return made
 
-    def _prior(self, z: Tensor, x: Tensor, a: float, b2: float) -> Tensor:
+    def _prior(self, x: Tensor) -> Callable[[Tensor, float, float], Tensor]:
+        """Return the function from z, a and b2 to sum_j w_j x_j of equation 2."""
         if self.score == "paired":
-            return -(z - a * x) / b2
-        far = torch.cdist(z, a * x, compute_mode="donot_use_mm_for_euclid_dist").square()
-        w = torch.softmax(-far / (2 * b2), -1)  # (..., m, m)
-        return -(z - a * (w @ x)) / b2  # (2)
+            return lambda z, a, b2: x
+        # |z - a x_j|^2 is a^2 |x_j - m|^2 - 2 a (z - a m) . (x_j - m), and what is the same for all j: small numbers,
+        # as departures from the mean m are.
+        mean = x.mean(-2, keepdim=True)
+        off = x - mean
+        half = 0.5 * off.square().sum(-1).unsqueeze(-2)
 
-    def _likelihood(self, z: Tensor, obs: Observations, value: Tensor, std: Tensor) -> Tensor:
+        def toward(z: Tensor, a: float, b2: float) -> Tensor:
+            along = (z - a * mean) @ off.mT  # (..., m, m)
+            return torch.softmax((along - a * half) * (a / b2), -1) @ x
+
+        return toward
+
+    def _likelihood(self, z: Tensor, obs: Observations, value: Tensor, precision: Tensor) -> Tensor:
+        """Return grad log p(y | z) of equation 3."""
         if self.adjoint is not None:
-            gap = value.unsqueeze(-2) - self.observe(z * self.scale, obs)
-            return self.adjoint(gap / std.square(), obs) * self.scale
+            E = z * self.scale
+            return self.adjoint((value - self.observe(E, obs)) * precision, obs, E) * self.scale
         with torch.enable_grad():
             z = z.detach().requires_grad_(True)
             Y = self.observe(z * self.scale, obs)
-            gap = (value.unsqueeze(-2) - Y) / std
-            return torch.autograd.grad(-0.5 * gap.square().sum(), z)[0]
+        return torch.autograd.grad(Y, z, (value - Y.detach()) * precision)[0]

@@ -35,17 +35,16 @@ def strong(
 ) -> Tensor:  # (..., m, k)
     """Analyze each member with a perfect model: equations 1 and 2.
 
-    predict: states (..., m, k) at the window's start to what they show (..., m, o), differentiable; root (k, r): L of
+    predict: states (n, k) at the window's start to what they show (n, o), differentiable; root (k, r): L of
     the background's covariance; perturb: whether each member sees observations with noise of its own.
     """
-    y = _targets(E, obs, rng, perturb)
+    y, X = _targets(E, obs, rng, perturb), E.reshape(-1, E.shape[-1])
 
-    def cost(v):
-        v = v.reshape(*E.shape[:-1], -1)
-        gap = (y - predict(E + v @ root.mT)) / obs.std.to(E.device)
-        return 0.5 * (v.square().sum(-1) + gap.square().sum(-1)).reshape(-1)
+    def cost(v, rows):
+        gap = (y[rows] - predict(X[rows] + v @ root.mT)) / obs.std.to(E.device)
+        return 0.5 * (v.square().sum(-1) + gap.square().sum(-1))
 
-    start = torch.zeros(E[..., 0].numel(), root.shape[1], dtype=E.dtype, device=E.device)
+    start = torch.zeros(len(X), root.shape[1], dtype=E.dtype, device=E.device)
     found = lbfgs(cost, start, iterations=iterations, tolerance=tolerance)
     return E + found.point.reshape(*E.shape[:-1], -1) @ root.mT
 
@@ -66,35 +65,35 @@ def weak(
 ) -> Tensor:  # (steps + 1, ..., m, k)
     """Analyze each member's path through a window with a model that errs: equation 3.
 
-    steps: of the model in the window; model: states (..., m, k) and the number of a step to the states after it;
-    observe: paths (steps + 1, ..., m, k) to what they show (..., m, o); error_root (k, q): M of the error of a step.
+    steps: of the model in the window; model: states (..., k) and the number of a step to the states after it; observe:
+    paths (steps + 1, n, k) to what they show (n, o); error_root (k, q): M of the error of a step.
 
     Returns the paths; the last state of each is the next window's background: a `solve` that returns (paths[0],
     paths[-1]) is cycled by `drivers.smooth`.
     """
-    y = _targets(E, obs, rng, perturb)
+    y, backgrounds = _targets(E, obs, rng, perturb), E.reshape(-1, E.shape[-1])
     r, q = root.shape[1], error_root.shape[1]
 
-    def path(control):
-        control = control.reshape(*E.shape[:-1], -1)
+    def path(control, E):
         states = [E + control[..., :r] @ root.mT]
         for i in range(steps):
             error = control[..., r + i * q : r + (i + 1) * q]
             states.append(model(states[-1], i) + error @ error_root.mT)
         return torch.stack(states)
 
-    def cost(control):
-        gap = (y - observe(path(control))) / obs.std.to(E.device)
-        return 0.5 * (control.square().sum(1) + gap.square().sum(-1).reshape(-1))
+    def cost(control, rows):
+        gap = (y[rows] - observe(path(control, backgrounds[rows]))) / obs.std.to(E.device)
+        return 0.5 * (control.square().sum(1) + gap.square().sum(-1))
 
-    start = torch.zeros(E[..., 0].numel(), r + steps * q, dtype=E.dtype, device=E.device)
-    return path(lbfgs(cost, start, iterations=iterations, tolerance=tolerance).point)
+    start = torch.zeros(len(backgrounds), r + steps * q, dtype=E.dtype, device=E.device)
+    found = lbfgs(cost, start, iterations=iterations, tolerance=tolerance)
+    return path(found.point.reshape(*E.shape[:-1], -1), E)
 
 
-def _targets(E: Tensor, obs: Observations, rng: Generator, perturb: bool) -> Tensor:
-    """Return the observations (..., m or 1, o) that each member is held against."""
+def _targets(E: Tensor, obs: Observations, rng: Generator, perturb: bool) -> Tensor:  # (r, o)
+    """Return the observations that each member of each run is held against, one after the other."""
     usable(obs)
-    y = obs.value.to(E).unsqueeze(-2)
-    if not perturb:
-        return y
-    return y + obs.std.to(E) * torch.randn(*E.shape[:-1], len(obs.std), generator=rng, dtype=E.dtype).to(E.device)
+    y = obs.value.to(E).unsqueeze(-2).expand(*E.shape[:-1], -1)
+    if perturb:
+        y = y + obs.std.to(E) * torch.randn(y.shape, generator=rng, dtype=E.dtype).to(E.device)
+    return y.reshape(-1, y.shape[-1])

@@ -62,7 +62,8 @@ class Given:
             return self._known[1:]
         flat = x.reshape(-1, x.shape[-1])[: 1 if self.linear else None]
         # Rows share nothing, so the derivative of their sum holds that of each.
-        H = torch.autograd.functional.jacobian(lambda rows: self.observe(rows, obs).sum(0), flat).movedim(1, 0)
+        total = lambda rows: self.observe(rows, obs).sum(0)  # noqa: E731
+        H = torch.autograd.functional.jacobian(total, flat, vectorize=True).movedim(1, 0)
         H = H[0] if self.linear else H.reshape(*x.shape[:-1], -1, x.shape[-1])
         cross = self.B @ H.mT
         K = torch.linalg.solve(H @ cross + torch.diag(obs.std.square()), cross.mT).mT

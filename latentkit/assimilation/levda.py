@@ -44,10 +44,10 @@ def levda(
 ) -> Tensor:  # (..., m, k)
     """Analyze an ensemble at a window's start, with all observations of the window.
 
-    predict: ensemble (..., m, k) to what its members predict (..., m, o), differentiable, each row on its own; variant:
-    "published" (equation 1), "randomized" (2) or "transformed" (3); iterations, tolerance: of L-BFGS; before: factor of
-    the background's deviations from its mean (the paper's inflation, which it does before the analysis); inflation:
-    likewise of the analysis.
+    predict: ensemble (..., m, k), or members (n, k) of any runs, to what they predict (..., m, o), differentiable, each
+    on its own; variant: "published" (equation 1), "randomized" (2) or "transformed" (3); iterations, tolerance: of
+    L-BFGS; before: factor of the background's deviations from its mean (the paper's inflation, which it does before the
+    analysis); inflation: likewise of the analysis.
 
     Raises ValueError for an unknown variant, fewer than two members, and observations that cannot be used.
     """
@@ -70,10 +70,15 @@ def levda(
     if variant == "transformed":
         start, center = torch.zeros_like(own[..., :1, :]), torch.zeros_like(own[..., :1, :])
 
-    def cost(w):
-        w = w.reshape(start.shape)
-        gap = (y - predict(mean + w @ Z)) / std
-        return 0.5 * ((w - center).square().sum(-1) + gap.square().sum(-1)).reshape(-1)
+    # Rows of the minimization are members of runs, one run after the other.
+    middle, along = mean.reshape(-1, E.shape[-1]), Z.reshape(-1, m, E.shape[-1])
+    target, toward = y.expand(*start.shape[:-1], -1).reshape(-1, len(std)), center.reshape(-1, m)
+
+    def cost(w, rows):
+        run = rows // start.shape[-2]
+        z = middle[run] + (w[:, None] @ along[run])[:, 0]
+        gap = (target[rows] - predict(z)) / std
+        return 0.5 * ((w - toward[rows]).square().sum(-1) + gap.square().sum(-1))
 
     w = lbfgs(cost, start.reshape(-1, m), iterations=iterations, tolerance=tolerance).point.reshape(start.shape)
     if variant == "transformed":

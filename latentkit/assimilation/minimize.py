@@ -1,9 +1,10 @@
 r"""Minimization of many costs at once: L-BFGS with a line search of its own for every row.
 
 J. Nocedal (1980), Updating quasi-Newton matrices with limited storage. Rows share nothing but the batched evaluation: a
-row that has converged, or finds no better point, stays where it is while others go on. Near a minimum costs differ by
-their rounding alone, and a step is judged by the slope at its end (W. W. Hager and H. Zhang 2005, A new conjugate
-gradient method with guaranteed descent and an efficient line search, equation 1.3):
+row that has converged, or finds no better point, stays where it is while others go on, and is not evaluated again; nor
+is one that has its step while others look for theirs. Near a minimum costs differ by their rounding alone, and a step
+is judged by the slope at its end (W. W. Hager and H. Zhang 2005, A new conjugate gradient method with guaranteed
+descent and an efficient line search, equation 1.3):
 
     (2 c - 1) slope >= slope at the end,   c = 1e-4 of the usual condition, cost <= cost + c step slope            (1)
 
@@ -20,9 +21,11 @@ from latentkit.finite import NotFiniteError
 
 PATIENCE = 10  # steps
 
+Cost = Callable[[Tensor, Tensor], Tensor]  # points (r, n), and of which rows they are (r): costs (r)
+
 
 class Minimum(NamedTuple):
-    """Hold the points found (r, n), their costs (r), and the number of evaluations of all rows together."""
+    """Hold the points found (r, n), their costs (r), and how many batched evaluations it took."""
 
     point: Tensor
     cost: Tensor
@@ -30,7 +33,7 @@ class Minimum(NamedTuple):
 
 
 def lbfgs(
-    cost: Callable[[Tensor], Tensor],
+    cost: Cost,
     start: Tensor,  # (r, n)
     *,
     iterations: int = 50,
@@ -39,15 +42,15 @@ def lbfgs(
 ) -> Minimum:
     """Minimize r costs side by side, each of n numbers.
 
-    cost: points (r, n) to costs (r), row i of which depends on row i alone; where it is not finite, or it raises
-    NotFiniteError, a step was too long; iterations: at most; memory: pairs kept; tolerance: a row ends where its cost
-    falls by less than so much of itself, or its gradient is that small; 0 to go on where costs are level to rounding,
-    until its gradient has not been halved in PATIENCE steps.
+    cost: points of some rows, and the rows' numbers, to their costs, each of its own point alone; where it is not
+    finite, or it raises NotFiniteError, a step was too long; iterations: at most; memory: pairs kept; tolerance: a row
+    ends where its cost falls by less than so much of itself, or its gradient is that small; 0 to go on where costs are
+    level to rounding, until its gradient has not been halved in PATIENCE steps.
 
     Raises ValueError where the cost is not finite at the start, with the row.
     """
     x = start.detach().clone()
-    f, g = _value(cost, x)
+    f, g = _value(cost, x, torch.arange(len(x), device=x.device))
     evaluations = 1
     if not f.isfinite().all():
         raise NotFiniteError(f"the cost of row {int((~f.isfinite()).nonzero()[0])} is not finite at the start")
@@ -68,28 +71,26 @@ def lbfgs(
         new_x, new_f, new_g = x.clone(), f.clone(), g.clone()
         rounding = 4 * torch.finfo(f.dtype).eps * f.abs()
         for _ in range(25):
-            trial = torch.where(waiting[:, None], x + size[:, None] * p, new_x)
+            rows = waiting.nonzero()[:, 0]
+            trial = x[rows] + size[rows, None] * p[rows]
             try:
-                value, gradient = _value(cost, trial)
+                value, gradient = _value(cost, trial, rows)
             except NotFiniteError:  # a model broke down, of one row at least: all that wait take a shorter step
-                value, gradient = torch.full_like(f, torch.inf), torch.zeros_like(g)
+                value, gradient = torch.full_like(f[rows], torch.inf), torch.zeros_like(trial)
             evaluations += 1
-            enough = value <= f + 1e-4 * size * slope
-            ahead = (value <= f + rounding) & ((gradient * p).sum(1) <= (2e-4 - 1) * slope)  # (1)
-            good = waiting & value.isfinite() & (enough | ahead)
-            new_x, new_f, new_g = (
-                torch.where(good[:, None], trial, new_x),
-                torch.where(good, value, new_f),
-                torch.where(good[:, None], gradient, new_g),
-            )
-            waiting = waiting & ~good
-            if not waiting.any():
+            enough = value <= f[rows] + 1e-4 * size[rows] * slope[rows]
+            flat = (gradient * p[rows]).sum(1) <= (2e-4 - 1) * slope[rows]  # (1)
+            good = value.isfinite() & (enough | flat & (value <= f[rows] + rounding[rows]))
+            new_x[rows[good]], new_f[rows[good]], new_g[rows[good]] = trial[good], value[good], gradient[good]
+            waiting[rows[good]] = False
+            if good.all():
                 break
             # The minimum of the parabola through what is known, within bounds.
-            curve = (value - f - size * slope).clamp_min(torch.finfo(f.dtype).tiny)
-            best = -0.5 * slope * size.square() / curve
-            best = torch.where(value.isfinite(), best, size / 10)
-            size = torch.where(waiting, torch.minimum(torch.maximum(best, size / 10), size / 2), size)
+            rows, value = rows[~good], value[~good]
+            now, down = size[rows], slope[rows]
+            curve = (value - f[rows] - now * down).clamp_min(torch.finfo(f.dtype).tiny)
+            best = torch.where(value.isfinite(), -0.5 * down * now.square() / curve, now / 10)
+            size[rows] = torch.minimum(torch.maximum(best, now / 10), now / 2)
         s, y = new_x - x, new_g - g
         sy = (s * y).sum(1)
         useful = sy > 1e-10 * s.norm(dim=1) * y.norm(dim=1)
@@ -105,10 +106,10 @@ def lbfgs(
     return Minimum(x, f, evaluations)
 
 
-def _value(cost: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+def _value(cost: Cost, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
-        f = cost(x)
+        f = cost(x, rows)
         if f.shape != x.shape[:1]:
             raise ValueError(f"the cost has shape {tuple(f.shape)}; expected one number a row, ({len(x)},)")
         (g,) = torch.autograd.grad(f.sum(), x)

@@ -17,7 +17,7 @@ depends on the point is then evaluated once, not once a time, member and step. P
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
@@ -141,13 +141,21 @@ class LDNet(nn.Module):
         """Return the latents at the next time of output: equation 1."""
         return z + self.log_step.exp() * self.dynamics(torch.cat([z, u], -1))
 
-    def one(self, z: Tensor, u: Tensor, model: int) -> Tensor:  # (n, k), (n, q) -> (n, k)
-        """Return the latents at the next output, by one model, whose weights are constants here."""
-        x = torch.cat([z, u], -1)
-        *inner, last = [(layer.bias[model].detach(), layer.weight[model].detach()) for layer in self.dynamics.layers]
-        for bias, weight in inner:
-            x = nn.functional.silu(torch.addmm(bias, x, weight))
-        return z + self.log_step[model].detach().exp() * torch.addmm(last[0], x, last[1])
+    def onward(self, u: Tensor, model: int) -> Callable[[Tensor], Tensor]:  # (n, q) -> (n, k) to (n, k)
+        """Return the map of latents to those at the next output, by one model, whose weights are constants here."""
+        layers = [(layer.bias[model].detach(), layer.weight[model].detach()) for layer in self.dynamics.layers]
+        step = self.log_step[model].detach().exp()
+        layers[-1] = tuple(step * part for part in layers[-1])
+        (bias, weight), *later = layers
+        own, first = torch.addmm(bias, u, weight[self.latent :]), weight[: self.latent]  # what u says is said once
+
+        def forward(z: Tensor) -> Tensor:
+            x = torch.addmm(own, z, first)
+            for bias, weight in later:
+                x = torch.addmm(bias, nn.functional.silu(x), weight)
+            return z + x
+
+        return forward
 
     def trajectory(
         self,

@@ -76,16 +76,26 @@ class Law(nn.Module):
         x = torch.cat([z, u], -1)
         return z + self.product(self.first(x) * self.second(x)) + self.rest(x)  # (1)
 
-    def one(self, z: Tensor, u: Tensor, model: int) -> Tensor:  # (n, k), (n, q) -> (n, k)
-        """Return the latents at the next output, by one model, whose weights are constants here."""
-        x = torch.cat([z, u], -1)
+    def onward(self, u: Tensor, model: int) -> Callable[[Tensor], Tensor]:  # (n, q) -> (n, k) to (n, k)
+        """Return the map of latents to those at the next output, by one model, whose weights are constants here."""
 
-        def layer(dense, x):
-            return torch.addmm(dense.bias[model].detach(), x, dense.weight[model].detach())
+        def weights(dense: Dense) -> tuple[Tensor, Tensor]:
+            return dense.bias[model].detach(), dense.weight[model].detach()
 
         inner, last = self.rest.layers
-        rest = layer(last, nn.functional.silu(layer(inner, x)))
-        return z + layer(self.product, layer(self.first, x) * layer(self.second, x)) + rest
+        sides = (self.first, self.second, inner)
+        bias, weight = (torch.cat(part, -1) for part in zip(*map(weights, sides), strict=True))
+        own, across = torch.addmm(bias, u, weight[self.latent :]), weight[: self.latent]  # what u says is said once
+        sizes = [side.weight.shape[-1] for side in sides]
+
+        def forward(z: Tensor) -> Tensor:
+            a, b, c = torch.addmm(own, z, across).split(sizes, -1)
+            bias, weight = weights(last)
+            rest = torch.addmm(bias, nn.functional.silu(c), weight)
+            bias, weight = weights(self.product)
+            return z + torch.addmm(bias, a * b, weight) + rest
+
+        return forward
 
     def loss(self, batch, step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return equation 2 (s) for windows of scaled coefficients (s, n, L + 1, k) and parameters (s, n, q)."""
@@ -180,8 +190,9 @@ class Started(nn.Module):
         check(self.case, u)
         path = [self.encode(fields)]
         with torch.no_grad():
+            onward = self.net.onward(u, model)
             for _ in range(len(self.case.times) - 1):
-                path.append(self.net.one(path[-1], u, model))
+                path.append(onward(path[-1]))
         return torch.stack([self.fields(z) for z in path])
 
     def look(self, network, model: int = 0) -> Callable[[Tensor], Tensor]:
