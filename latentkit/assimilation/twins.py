@@ -22,10 +22,11 @@ import torch
 from torch import Generator, Tensor
 
 from latentkit.assimilation.interpolation import around
-from latentkit.assimilation.observations import Network, Observations, measure
+from latentkit.assimilation.observations import Network, Observations, alike, measure
 from latentkit.testbeds.cases import Case
 
 AT = 1e-4  # of an interval between outputs: what a time, in single precision, may be off one and is still at it
+
 
 @dataclass(frozen=True)
 class Twin:
@@ -119,13 +120,16 @@ def observed_fields(
 ) -> Tensor:  # (n, o)
     """Return what a network sees of fields that are known at a case's outputs: between two of them by a line."""
     later, share = around(case.times.double().cpu(), network.time.double().cpu())
-    found = fields.new_zeros(fields.shape[1], len(network.time))
+    found, known, look = fields.new_zeros(fields.shape[1], len(network.time)), None, None
     for i in torch.cat([later - 1, later]).unique().tolist():
         weight = torch.where(later == i, share, 0) + torch.where(later == i + 1, 1 - share, 0)
         rows = (weight > 0).nonzero()[:, 0]
         if len(rows):
-            here = case.points(network.rows(rows))(fields[i])
-            found = found.index_add(1, rows.to(here.device), here * weight[rows].to(here))
+            here = network.rows(rows)
+            if known is None or not alike(known, here):  # a grid is the same at each output
+                known, look = here, case.points(here)
+            values = look(fields[i])
+            found = found.index_add(1, rows.to(values.device), values * weight[rows].to(values))
     return found
 
 
