@@ -266,6 +266,28 @@ def test_a_model_that_breaks_down_on_the_way_to_a_minimum_shortens_the_step():
         minimize.lbfgs(cost, start + 1)
 
 
+def test_a_row_that_breaks_down_does_not_hold_up_the_others():
+    def cost(x, rows):
+        if (x[rows == 1] > 3).any():
+            raise NotFiniteError("too far")
+        return (x - 2.99).square().sum(1) * 10.0**rows
+
+    start = torch.tensor([[-300.0], [0.0], [200.0]], dtype=torch.double)
+    found = minimize.lbfgs(cost, start, iterations=60)
+    torch.testing.assert_close(found.point, torch.full_like(start, 2.99), atol=1e-6, rtol=0)
+    alone = minimize.lbfgs(lambda x, rows: (x - 2.99).square().sum(1), start[:1], iterations=60)
+    torch.testing.assert_close(found.point[:1], alone.point, atol=1e-12, rtol=0)
+
+
+def test_costs_may_be_of_another_precision_and_memory_is_checked():
+    start = torch.tensor([[-1.2, 1.0]])
+    rosenbrock = lambda x, rows: ((1 - x[:, 0]).square() + 100 * (x[:, 1] - x[:, 0].square()).square()).double()  # noqa: E731
+    found = minimize.lbfgs(rosenbrock, start, iterations=100)
+    torch.testing.assert_close(found.point, torch.ones(1, 2), atol=1e-2, rtol=0)
+    with pytest.raises(ValueError, match="memory is 0"):
+        minimize.lbfgs(rosenbrock, start, memory=0)
+
+
 def test_moments_are_the_same_however_many_ensembles_they_are_taken_of(monkeypatch):
     def course():
         ahead = lambda X, a, b: 1.1 * X + 0.1  # noqa: E731

@@ -65,10 +65,11 @@ def test_an_adjoint_makes_what_automatic_differentiation_does():
 @pytest.mark.parametrize("score", SCORES)
 def test_a_nonlinear_filter_follows_its_equations_step_by_step(score):
     arctan = lambda E, obs: torch.arctan(E)  # noqa: E731
-    more = {"steps": 40, "eps_alpha": 0.2, "eps_beta": 0.03, "score": score}
+    more = {"steps": 40, "eps_alpha": 0.2, "eps_beta": 0.03, "score": score, "scale": 2 * SCALE}
     obs = rows(VALUES[:1], TIMES[1:2], torch.full((3,), 0.3, dtype=torch.double))
     analyses = [EnSF(arctan, **more), EnSF(arctan, adjoint=lambda Y, obs, E: Y / (1 + E.square()), **more)]
-    x, draws = 5 + ENSEMBLE, torch.Generator().manual_seed(3)  # a mean that is not 0
+    E, draws = 5 + ENSEMBLE[:50], torch.Generator().manual_seed(3)  # a mean that is not 0
+    x = E / (2 * SCALE)
     z = torch.randn(x.shape, generator=draws, dtype=x.dtype)
     for i in range(40):
         t = 1 - i / 40
@@ -78,12 +79,13 @@ def test_a_nonlinear_filter_follows_its_equations_step_by_step(score):
         far = z[..., :, None, :] - a * x[..., None, :, :]  # (..., m, m, k)
         w = torch.softmax(-far.square().sum(-1) / (2 * b2), -1) if score == "mixture" else torch.eye(x.shape[-2])
         prior = -(w[..., None] * far).sum(-2) / b2  # (2)
-        likely = (obs.value[..., None, :] - z.arctan()) / obs.std**2 / (1 + z**2)
+        at = 2 * SCALE * z
+        likely = 2 * SCALE * (obs.value[..., None, :] - at.arctan()) / obs.std**2 / (1 + at**2)
         noise = torch.randn(x.shape, generator=draws, dtype=x.dtype)
         z = z - (f * z - g2 * (prior + (1 - t) * likely)) / 40 + (g2 / 40) ** 0.5 * noise  # (3), (4)
     for analyze in analyses:
-        made = analyze(x, arctan(x, obs), obs, torch.Generator().manual_seed(3))
-        torch.testing.assert_close(made, z, rtol=1e-8, atol=1e-8)
+        made = analyze(E, arctan(E, obs), obs, torch.Generator().manual_seed(3))
+        torch.testing.assert_close(made, 2 * SCALE * z, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("spread", [0.01, 10.0])

@@ -97,6 +97,19 @@ def test_an_ensemble_does_not_carry_the_weights_gradients_from_one_analysis_to_t
     assert not E.requires_grad and not latent.observe(E, net).requires_grad
 
 
+def test_a_plan_serves_what_it_was_made_for_and_nothing_else(surrogate):
+    latent, p = Latent(surrogate), parameters(3)
+    net = everywhere(points(5, "where"), torch.tensor([1.0, 3.0]) * H, [0, 2])
+    other = everywhere(points(5, "elsewhere"), torch.tensor([2.0, 4.0]) * H, [0, 2])
+    start, later = latent.start(p), latent.start(p, H)
+    for E, network, begin in ((start, net, 0.0), (start, net, 0.0), (later, net, H), (start, other, 0.0)):
+        fresh = Latent(surrogate).predict(E, network, begin, 4 * H)
+        torch.testing.assert_close(latent.predict(E, network, begin, 4 * H), fresh, rtol=0, atol=0)
+    other.time.mul_(2)  # written into: 8 H is outside
+    with pytest.raises(ValueError, match="outside 0 to"):
+        latent.predict(start, other, 0.0, 4 * H)
+
+
 def test_observations_outside_the_window_are_an_error(surrogate):
     latent = Latent(surrogate)
     net = Network(torch.tensor([H, 5 * H]), points(2, "where"), torch.tensor([0, 2]))

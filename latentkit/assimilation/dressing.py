@@ -151,8 +151,8 @@ def whitened(
 ) -> tuple[Callable[[Tensor], Tensor], Observations]:
     """Return a prediction and observations whose errors are independent and of std 1, for those of equation 1.
 
-    predict: ensemble (..., m, k) to what it shows (..., m, o); off: what the model is off at the observations. Their
-    mean is added to what is predicted.
+    predict: as `drivers.Predict`; off: what the model is off at the observations. Their mean is added to what is
+    predicted.
     """
     mean = off.mean(0)
     V = (off - mean) / (len(off) - 1) ** 0.5 / obs.std.to(off)

@@ -18,7 +18,8 @@ from latentkit.finite import NotFiniteError, finite
 Forecast = Callable[[Tensor, float, float], Tensor]  # ensemble at the first time -> at the second
 Observe = Callable[[Tensor, Observations], Tensor]  # ensemble (..., m, k), observations of a time -> (..., m, o)
 Analyze = Callable[[Tensor, Tensor, Observations, Generator], Tensor]  # ensemble, what it predicts -> ensemble
-Predict = Callable[[Tensor], Tensor]  # of one window: ensemble at its start -> what it shows of the observations
+# Of one window: ensemble (..., m, k) at its start, or members (n, k) of any runs -> what they show of the observations.
+Predict = Callable[[Tensor], Tensor]
 # -> ensemble at the window's start, or two, at its start and its end.
 Solve = Callable[[Tensor, Predict, Observations, Generator], Tensor | tuple[Tensor, Tensor]]
 
@@ -105,10 +106,11 @@ def smooth(
 
     windows (w + 1): their borders; obs: Observations of all windows (a row on a border belongs to the earlier one, on
     the first border to the first), or a function that gives those of window i, from 0; predict: ensemble at a window's
-    start, its observations, its start and end, to what is seen of each member (..., m, o); solve: ensemble, prediction
-    as a function of it, observations and generator, to the analysis at the window's start, which `forecast` carries to
-    its end; or to a pair, those at start and end, where the model errs on the way, and nothing is forecast; background:
-    whether to carry the background there too, one more run of the model, for what the course calls *forecast*.
+    start, or rows of any, its observations, its start and end, to what is seen of each member (..., m, o); solve:
+    ensemble, prediction as a function of it, observations and generator, to the analysis at the window's start, which
+    `forecast` carries to its end; or to a pair, those at start and end, where the model errs on the way, and nothing is
+    forecast; background: whether to carry the background there too, one more run of the model, for what the course
+    calls *forecast*.
 
     The course holds the analyses at the windows' ends, and as *start* where they begin. A smoother that diverges stops
     likewise.

@@ -65,7 +65,7 @@ def rows(
     return Observations(time, channel[:, None].double(), channel, latents.flatten(-2), std.repeat(t))
 
 
-def spread_out(Y: Tensor, obs: Network | Observations, E: Tensor) -> Tensor:  # (..., m, o) -> (..., m, k), as E is
+def spread_out(Y: Tensor, obs: Network | Observations, E: Tensor) -> Tensor:  # (..., m, o) -> (..., m, k)
     """Return the sums of what is observed of each variable: the adjoint of `whole`, the same at any ensemble."""
     return torch.zeros_like(E).index_add(-1, obs.channel.to(Y.device), Y)
 

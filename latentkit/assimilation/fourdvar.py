@@ -41,7 +41,7 @@ def strong(
     y, X = _targets(E, obs, rng, perturb), E.reshape(-1, E.shape[-1])
 
     def cost(v, rows):
-        gap = (y[rows] - predict(X[rows] + v @ root.mT)) / obs.std.to(E.device)
+        gap = (y[rows] - predict(X[rows] + v @ root.mT)) / obs.std.to(E)
         return 0.5 * (v.square().sum(-1) + gap.square().sum(-1))
 
     start = torch.zeros(len(X), root.shape[1], dtype=E.dtype, device=E.device)
@@ -82,7 +82,7 @@ def weak(
         return torch.stack(states)
 
     def cost(control, rows):
-        gap = (y[rows] - observe(path(control, backgrounds[rows]))) / obs.std.to(E.device)
+        gap = (y[rows] - observe(path(control, backgrounds[rows]))) / obs.std.to(E)
         return 0.5 * (control.square().sum(1) + gap.square().sum(-1))
 
     start = torch.zeros(len(backgrounds), r + steps * q, dtype=E.dtype, device=E.device)

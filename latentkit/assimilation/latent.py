@@ -39,7 +39,7 @@ class Latent:
         self.net, self.case = surrogate.net, surrogate.case
         self.k, self.q = self.net.latent, self.net.unknowns
         self._networks: list[tuple[Network | Observations, Callable[[Tensor], Tensor]]] = []
-        self._plan: tuple | None = None  # of `predict`: what was asked for, between which times, and how
+        self._plan: tuple | None = None  # of `predict`: tensors asked for, their state and the times, and how
         self._told = 0.0  # how far beyond the range, of which half is 1, parameters were when it was last said
 
     def start(
@@ -120,8 +120,8 @@ class Latent:
 
         Optimizers ask for the same tensors many times over: the last plan is kept.
         """
-        asked, between = tuple(obs[:3]), (start, end)
-        if self._plan is not None and self._plan[1] == between:
+        asked, state = tuple(obs[:3]), (start, end, *(part._version for part in obs[:3]))  # written into: another
+        if self._plan is not None and self._plan[1] == state:
             if all(a is b for a, b in zip(self._plan[0], asked, strict=True)):
                 return self._plan[2]
         slack = NEAR * self.case.interval
@@ -146,7 +146,7 @@ class Latent:
             places.setdefault(place, []).append(i)
         order = torch.cat([rows[i] for moments in places.values() for i in moments]).argsort()
         groups = [(moments, self._look(networks[place])) for place, moments in places.items()]
-        self._plan = asked, between, (times.clamp(start, end).tolist(), groups, order)
+        self._plan = asked, state, (times.clamp(start, end).tolist(), groups, order)
         return self._plan[2]
 
     def _watch(self, u: Tensor) -> None:  # (..., q) by their range

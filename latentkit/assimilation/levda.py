@@ -44,10 +44,10 @@ def levda(
 ) -> Tensor:  # (..., m, k)
     """Analyze an ensemble at a window's start, with all observations of the window.
 
-    predict: ensemble (..., m, k), or members (n, k) of any runs, to what they predict (..., m, o), differentiable, each
-    on its own; variant: "published" (equation 1), "randomized" (2) or "transformed" (3); iterations, tolerance: of
-    L-BFGS; before: factor of the background's deviations from its mean (the paper's inflation, which it does before the
-    analysis); inflation: likewise of the analysis.
+    predict: as `drivers.Predict`, differentiable, each member on its own; variant: "published" (equation 1),
+    "randomized" (2) or "transformed" (3); iterations, tolerance: of L-BFGS; before: factor of the background's
+    deviations from its mean (the paper's inflation, which it does before the analysis); inflation: likewise of the
+    analysis.
 
     Raises ValueError for an unknown variant, fewer than two members, and observations that cannot be used.
     """
@@ -71,12 +71,12 @@ def levda(
         start, center = torch.zeros_like(own[..., :1, :]), torch.zeros_like(own[..., :1, :])
 
     # Rows of the minimization are members of runs, one run after the other.
-    middle, along = mean.reshape(-1, E.shape[-1]), Z.reshape(-1, m, E.shape[-1])
+    middle, along = mean.reshape(-1, 1, E.shape[-1]), Z.reshape(-1, m, E.shape[-1])
     target, toward = y.expand(*start.shape[:-1], -1).reshape(-1, len(std)), center.reshape(-1, m)
 
     def cost(w, rows):
-        run = rows // start.shape[-2]
-        z = middle[run] + (w[:, None] @ along[run])[:, 0]
+        every = w.new_zeros(len(target), m).index_copy(0, rows, w).view(len(along), -1, m)
+        z = (middle + every @ along).flatten(0, 1)[rows]
         gap = (target[rows] - predict(z)) / std
         return 0.5 * ((w - toward[rows]).square().sum(-1) + gap.square().sum(-1))
 

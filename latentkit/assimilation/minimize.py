@@ -26,7 +26,7 @@ Cost = Callable[[Tensor, Tensor], Tensor]  # points (r, n), and of which rows th
 
 
 class Minimum(NamedTuple):
-    """Hold the points found (r, n), their costs (r), and how many batched evaluations it took."""
+    """Hold the points found (r, n), their costs (r), and how many batches of points were tried."""
 
     point: Tensor
     cost: Tensor
@@ -48,10 +48,13 @@ def lbfgs(
     ends where its cost falls by less than so much of itself, or its gradient is that small; 0 to go on where costs are
     level to rounding, until its gradient has not been halved in PATIENCE steps.
 
-    Raises ValueError where the cost is not finite at the start, with the row.
+    Raises NotFiniteError where the cost is not finite at the start, with the row, and ValueError for one that is not a
+    number a row, or a memory below 1.
     """
+    if memory < 1:
+        raise ValueError(f"memory is {memory}; expected 1 pair or more")
     x = start.detach().clone()
-    f, g = _value(cost, x, torch.arange(len(x), device=x.device))
+    f, g = (part.clone() for part in _value(cost, x, torch.arange(len(x), device=x.device)))  # written into below
     evaluations = 1
     if not f.isfinite().all():
         raise NotFiniteError(f"the cost of row {int((~f.isfinite()).nonzero()[0])} is not finite at the start")
@@ -63,10 +66,7 @@ def lbfgs(
     while active.any():
         rows = active.nonzero()[:, 0]
         trial = x[rows] + size[rows, None] * p[rows]
-        try:
-            value, gradient = _value(cost, trial, rows)
-        except NotFiniteError:  # a model broke down, of one row at least: all of them take a shorter step
-            value, gradient = torch.full_like(f[rows], torch.inf), torch.zeros_like(trial)
+        value, gradient = _tried(cost, trial, rows)
         evaluations += 1
         rounding = 4 * torch.finfo(f.dtype).eps * f[rows].abs()
         enough = value <= f[rows] + 1e-4 * size[rows] * slope[rows]
@@ -78,7 +78,7 @@ def lbfgs(
         now, down = size[on], slope[on]
         curve = (value[~good] - f[on] - now * down).clamp_min(torch.finfo(f.dtype).tiny)
         best = torch.where(value[~good].isfinite(), -0.5 * down * now.square() / curve, now / 10)
-        size[on] = torch.minimum(torch.maximum(best, now / 10), now / 2)
+        size[on] = torch.minimum(torch.maximum(best, now / 10), now / 2).to(size)
         tries[on] += 1
         active[on] = tries[on] < TRIES
 
@@ -99,6 +99,17 @@ def lbfgs(
     return Minimum(x, f, evaluations)
 
 
+def _tried(cost: Cost, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return costs and gradients, infinite and 0 of rows whose model breaks down: they are found by halves."""
+    try:
+        return _value(cost, x, rows)
+    except NotFiniteError:
+        if len(rows) == 1:
+            return x.new_full((1,), torch.inf), torch.zeros_like(x)
+        parts = [_tried(cost, *some) for some in zip(x.tensor_split(2), rows.tensor_split(2), strict=True)]
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
 def _value(cost: Cost, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
@@ -114,10 +125,11 @@ class _Pairs:
 
     def __init__(self, memory: int, like: Tensor):
         self.s, self.y = like.new_zeros(2, memory, *like.shape)
-        self.rho = like.new_zeros(memory, len(like))
+        self.rho, self.count = like.new_zeros(memory, len(like)), 0  # of pairs of the row that has most, at least
 
     def add(self, rows: Tensor, s: Tensor, y: Tensor) -> None:
         """Note a pair of each of some rows."""
+        self.count += 1
         sy = (s * y).sum(1)
         useful = sy > 1e-10 * s.norm(dim=1) * y.norm(dim=1)
         rho = torch.where(useful, 1 / torch.where(useful, sy, 1.0), 0.0)
@@ -127,8 +139,8 @@ class _Pairs:
 
     def product(self, rows: Tensor, g: Tensor) -> Tensor:
         """Return the estimate of the inverse Hessian of some rows times their gradients."""
-        some = [(self.s[i, rows], self.y[i, rows], self.rho[i, rows]) for i in range(len(self.rho))]
-        some = [pair for pair in some if pair[2].any()]
+        filled = range(len(self.rho) - min(self.count, len(self.rho)), len(self.rho))
+        some = [(self.s[i, rows], self.y[i, rows], self.rho[i, rows]) for i in filled]
         q, alphas, scale = g, [], torch.ones_like(g[:, 0])
         for s, y, rho in reversed(some):
             alpha = rho * (s * q).sum(1)

@@ -79,21 +79,18 @@ class Law(nn.Module):
     def onward(self, u: Tensor, model: int) -> Callable[[Tensor], Tensor]:  # (n, q) -> (n, k) to (n, k)
         """Return the map of latents to those at the next output, by one model, whose weights are constants here."""
 
-        def weights(dense: Dense) -> tuple[Tensor, Tensor]:
+        def of(dense: Dense) -> tuple[Tensor, Tensor]:
             return dense.bias[model].detach(), dense.weight[model].detach()
 
         inner, last = self.rest.layers
         sides = (self.first, self.second, inner)
-        bias, weight = (torch.cat(part, -1) for part in zip(*map(weights, sides), strict=True))
+        bias, weight = (torch.cat(part, -1) for part in zip(*map(of, sides), strict=True))
         own, across = torch.addmm(bias, u, weight[self.latent :]), weight[: self.latent]  # what u says is said once
-        sizes = [side.weight.shape[-1] for side in sides]
+        sizes, product, rest = [side.weight.shape[-1] for side in sides], of(self.product), of(last)
 
         def forward(z: Tensor) -> Tensor:
             a, b, c = torch.addmm(own, z, across).split(sizes, -1)
-            bias, weight = weights(last)
-            rest = torch.addmm(bias, nn.functional.silu(c), weight)
-            bias, weight = weights(self.product)
-            return z + torch.addmm(bias, a * b, weight) + rest
+            return z + torch.addmm(product[0], a * b, product[1]) + torch.addmm(rest[0], nn.functional.silu(c), rest[1])
 
         return forward
 
