@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentkit import fields
+from latentkit import cells, fields
 from latentkit.sources import archive, open_field
 
 VARIABLES = ("ta", "pr", "rlut")
@@ -114,7 +114,7 @@ def split(ta, pr, rlut, *, cycle: bool = True, most: int | None = None) -> Colum
         some = [a.isel(time=np.flatnonzero(which)) for a in arrays]
         packed[part] = fields.pack(some, ("time",), ("lat", "lon"), channel="level", flatten=False)
     waves = {part: _waves(ta["time"][which]) for part, which in rows.items()}
-    area = torch.from_numpy(fields.area_weights(ta).transpose("lat", "lon").values).float()
+    area = torch.from_numpy(cells.area_weights(ta).transpose("lat", "lon").values).float()
     values, layout = packed["train"]
     there = torch.from_numpy(layout.present).reshape(layout.present.shape[0], *values.shape[2:])
     weight = there * area

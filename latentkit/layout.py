@@ -49,6 +49,11 @@ class Layout:
         return not (self.flatten and self.channel is None and isinstance(self.template, xr.DataArray))
 
 
+def names(dims: str | Sequence[str]) -> tuple[str, ...]:
+    """Return dims as a tuple, where one may be given by its name alone."""
+    return (dims,) if isinstance(dims, str) else tuple(dims)
+
+
 def variables(data: Labelled) -> list[xr.DataArray]:
     """Return the arrays of a DataArray, Dataset or sequence."""
     if isinstance(data, xr.DataArray):

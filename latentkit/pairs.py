@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentkit import fields
+from latentkit import cells, fields
 from latentkit.sources import open_field
 
 
@@ -102,7 +102,7 @@ def split(proxy, field, splits: Sequence[int], *, members: int, tested: int = 2,
     how = {"sample": ("member", "time"), "feature": ("lat", "lon"), "flatten": False, "missing": "keep"}
     images = [[fields.pack([y.isel(rows)], **how) for rows in pair] for pair in chosen]
     columns = [[fields.pack(proxy.isel(rows), how["sample"], how["feature"])[0] for rows in pair] for pair in chosen]
-    area = torch.from_numpy(fields.area_weights(field).where(there, 0.0).transpose("lat", "lon").values).float()
+    area = torch.from_numpy(cells.area_weights(field).where(there, 0.0).transpose("lat", "lon").values).float()
     stacked = [torch.stack([torch.nan_to_num(pair[part][0][:, 0]) for pair in images]) for part in (0, 1)]
     proxies = [torch.stack([pair[part] for pair in columns]) for part in (0, 1)]
     layouts = tuple(pair[1][1] for pair in images)

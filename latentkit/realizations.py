@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentkit import fields
+from latentkit import fields, normalization
 
 INPUTS = ("raw", "anomalies")
 
@@ -38,7 +38,7 @@ class Holdout:
     def restore(self, series, *, unseen: bool = False):
         """Return normalized series (n, t) as a labelled field in its own units."""
         layout = self.unseen_layout if unseen else self.layout
-        return fields.denormalize(fields.unpack(series, layout), self.stats)
+        return normalization.denormalize(fields.unpack(series, layout), self.stats)
 
 
 def hold_out(field, member, inputs: str, *, least: int = 3) -> Holdout:
@@ -59,10 +59,10 @@ def hold_out(field, member, inputs: str, *, least: int = 3) -> Holdout:
         raise ValueError(f"an ensemble of {len(members)} leaves too few seen members; expected {least} or more in all")
     seen = [m for m in members if m != member]
     if inputs == "raw":
-        stats = fields.statistics(field, ("member", "time", "lat", "lon"), members=seen)
+        stats = normalization.statistics(field, ("member", "time", "lat", "lon"), members=seen)
     else:
-        stats = fields.statistics(field, ("member", "time"), members=seen, by="month")
-    normal = fields.normalize(field, stats)
+        stats = normalization.statistics(field, ("member", "time"), members=seen, by="month")
+    normal = normalization.normalize(field, stats)
     shape = {"sample": ("member", "lat", "lon"), "feature": ("time",)}
     table, layout = fields.pack(normal.sel(member=seen), **shape)
     new, new_layout = fields.pack(normal.sel(member=[member]), **shape)

@@ -1,7 +1,7 @@
 """Scores of labelled fields against labelled fields: errors, spread, CRPS, distances of distributions.
 
 Every score takes and returns DataArrays. `dims` are averaged away, all that there are if None, none if empty: scores
-are maps or series as easily as numbers. `weights` (`fields.area_weights`) need not cover all dims and are rescaled to
+are maps or series as easily as numbers. `weights` (`cells.area_weights`) need not cover all dims and are rescaled to
 sum to 1 over the points that count: where nothing is missing, in the forecast or in the truth. Units go along in
 attrs. With forecast f, truth y, weights w, members 1 ... m, ensemble mean and unbiased variance s^2 over members:
 

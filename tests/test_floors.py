@@ -24,6 +24,8 @@ HOUSE = {
     "record": (0, {"numpy", "torch"}),
     "layout": (0, {"numpy", "xarray"}),
     "fields": (0, {"numpy", "xarray", "torch"}),
+    "normalization": (0, {"numpy", "xarray"}),
+    "cells": (0, {"numpy", "xarray"}),
     "testbeds": (0, set()),
     "testbeds.harmonics": (0, {"numpy", "torch"}),
     "testbeds.planet": (0, {"torch"}),

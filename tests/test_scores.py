@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import xarray as xr
 
-from latentkit import fields, scores
+from latentkit import cells, scores
 
 
 def make(*sizes, dims=("member", "time", "lat", "lon"), seed=0, units="K"):
@@ -35,7 +35,7 @@ def test_errors_by_hand():
 
 def test_weights_are_rescaled_and_float32_is_summed_in_double():
     f, y = make(5, 6, 3, 4), make(5, 6, 3, 4, seed=1)
-    w = fields.area_weights(f)
+    w = cells.area_weights(f)
     xr.testing.assert_allclose(scores.mse(f, y, weights=w), scores.mse(f, y, weights=7 * w))
     same = xr.ones_like(w)
     xr.testing.assert_allclose(scores.mse(f, y, weights=same), scores.mse(f, y))
@@ -45,7 +45,7 @@ def test_weights_are_rescaled_and_float32_is_summed_in_double():
 
 def test_r2_of_the_mean_is_zero_and_of_the_truth_one():
     y = make(3, 8, 3, 4)
-    w = fields.area_weights(y)
+    w = cells.area_weights(y)
     mean = y.weighted(w).mean() + 0 * y
     assert float(scores.r2(mean, y, weights=w)) == pytest.approx(0, abs=1e-12)
     assert float(scores.r2(y, y, weights=w)) == 1
@@ -53,7 +53,7 @@ def test_r2_of_the_mean_is_zero_and_of_the_truth_one():
 
 def test_spread_is_unbiased_and_the_ratio_is_one_for_exchangeable_truth():
     many = make(5, 4000, 3, 4)
-    w = fields.area_weights(many)
+    w = cells.area_weights(many)
     assert float(scores.spread(many, weights=w) ** 2) == pytest.approx(1, abs=0.02)
     truth = make(4000, 3, 4, dims=("time", "lat", "lon"), seed=1)
     assert float(scores.spread_error_ratio(many, truth, weights=w)) == pytest.approx(1, abs=0.02)
@@ -138,7 +138,7 @@ def test_wasserstein_agrees_with_other_libraries(n, m, order):
 
 def test_pooled_wasserstein_agrees_with_scipy_and_ignores_places():
     a, b = make(20, 3, 4, dims=("time", "lat", "lon")), 2 * make(30, 3, 4, dims=("time", "lat", "lon"), seed=1)
-    w = fields.area_weights(a)
+    w = cells.area_weights(a)
     peer = scipy.stats.wasserstein_distance(
         a.values.ravel(), b.values.ravel(), np.tile(w.values.ravel(), 20), np.tile(w.values.ravel(), 30)
     )
@@ -171,7 +171,7 @@ def test_sliced_wasserstein_sees_what_single_points_cannot():
 
 def test_sliced_wasserstein_weighs_places_and_repeats():
     a = make(30, 3, 4, dims=("time", "lat", "lon"))
-    w = fields.area_weights(a)
+    w = cells.area_weights(a)
     shift = 2 * (a["lat"] == 0)
     moved = a + shift
     found = scores.sliced_wasserstein(a, moved, "time", rng(), projections=5000, weights=w)
@@ -189,7 +189,7 @@ def test_sliced_wasserstein_weighs_places_and_repeats():
         (lambda a: scores.mse(a, a.assign_attrs(units="degC")), "units differ: 'K' and 'degC'"),
         (lambda a: scores.mse(a, a.assign_coords(lat=[-44, 0, 45])), "coordinates differ"),
         (lambda a: scores.mse(a, a, "day"), "cannot average over .'day'."),
-        (lambda a: scores.mse(a, a, weights=fields.area_weights(a.isel(lat=[0, 1]))), "coordinates differ"),
+        (lambda a: scores.mse(a, a, weights=cells.area_weights(a.isel(lat=[0, 1]))), "coordinates differ"),
         (lambda a: scores.spread(a.isel(member=[0])), "expected 2 or more along 'member'"),
         (lambda a: scores.crps(a.isel(member=[0]), a.isel(member=0), fair=True), "expected 2 or more"),
         (lambda a: scores.wasserstein(a, a, "draw"), "must each hold some of"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from latentkit import fields, spectra
+from latentkit import cells, spectra
 
 
 def make(nt=40, ny=6, nx=16, seed=0):
@@ -17,7 +17,7 @@ def make(nt=40, ny=6, nx=16, seed=0):
 @pytest.mark.parametrize("nx", [16, 15])
 def test_zonal_spectrum_adds_up_to_the_mean_square(nx):
     a = make(nx=nx) + 3
-    w = fields.area_weights(a)
+    w = cells.area_weights(a)
     power = spectra.power_spectrum(a, weights=w)
     assert float(power.sum()) == pytest.approx(float((w * a**2).sum(("lat", "lon")).mean("time")))
     assert power.dims == ("wavenumber",) and power.attrs["units"] == "K2"
@@ -43,7 +43,7 @@ def test_waves_stand_where_they_belong():
 def test_eofs_of_a_field_of_known_rank():
     # Orthonormal patterns in the area metric and orthonormal series: the variances are those put in.
     a = make(nt=50)
-    w = fields.area_weights(a)
+    w = cells.area_weights(a)
     rng = np.random.default_rng(1)
     series = np.linalg.qr(np.column_stack([np.ones(50), rng.standard_normal((50, 3))]))[0][:, 1:]  # no mean
     patterns = np.linalg.qr(rng.standard_normal((w.size, 3)))[0] / np.sqrt(w.values.ravel())[:, None]

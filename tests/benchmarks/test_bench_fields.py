@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from latentkit import fields, scores
+from latentkit import fields, normalization, scores
 
 SERIES = {"sample": ("member", "lat", "lon"), "feature": ("time",)}
 
@@ -27,7 +27,7 @@ def test_unpack(benchmark, field):
 
 
 def test_monthly_statistics(benchmark, field):
-    benchmark(fields.statistics, field, ("member", "time"), members="all", by="month")
+    benchmark(normalization.statistics, field, ("member", "time"), members="all", by="month")
 
 
 def test_crps(benchmark, field):
