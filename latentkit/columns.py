@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentkit import cells, fields
+from latentkit.pairs import around, clipped, matching, root
 from latentkit.sources import archive, open_field
 
 VARIABLES = ("ta", "pr", "rlut")
@@ -78,10 +79,7 @@ def open_columns(source: str):
         raise ValueError(f"temperature has dims {found[0].dims}; expected a dim `level` among them")
     for other in found[1:]:
         for dim in ("time", "lat", "lon"):
-            a, b = found[0][dim].values, other[dim].values
-            if len(a) != len(b) or not (a == b).all():
-                raise ValueError(f"ta and {other.name} differ along {dim}: {len(a)} and {len(b)} values; select those "
-                                 "that both have")
+            matching(found[0], other, dim)
     gone = int(found[0].isnull().sum())
     if gone:
         raise ValueError(f"temperature lacks {gone} values; expected each level of each day at each point: fill them")
@@ -96,42 +94,40 @@ def split(ta, pr, rlut, *, cycle: bool = True, most: int | None = None) -> Colum
     cycle: whether the cycle of the seasons is taken out (the head of this module); most: days of each part, from its
     first one on, all if None.
 
-    Raises ValueError for fewer than three years.
+    Precipitation below 0 becomes 0, and how many values is printed. Raises ValueError for fewer than three years.
     """
     import torch
-
-    from latentkit.pairs import around, root
 
     years = ta["time"].dt.year.values
     names = np.unique(years)
     if len(names) < 3:
         raise ValueError(f"days of the years {names.tolist()}; expected three years or more: train, validate, test")
-    arrays = (ta, root(pr.clip(0).assign_attrs(pr.attrs)), rlut)
+    arrays = (ta, root(clipped(pr)), rlut)
     rows = {"train": years <= names[-3], "valid": years == names[-2], "tested": years == names[-1]}
     rows = {part: which & (which.cumsum() <= (most or len(which))) for part, which in rows.items()}
-    packed = {}
-    for part, which in rows.items():
-        some = [a.isel(time=np.flatnonzero(which)) for a in arrays]
-        packed[part] = fields.pack(some, ("time",), ("lat", "lon"), channel="level", flatten=False)
-    waves = {part: _waves(ta["time"][which]) for part, which in rows.items()}
+    how = {"sample": ("time",), "feature": ("lat", "lon"), "channel": "level", "flatten": False}
+    packed = {
+        part: fields.pack([a.isel(time=np.flatnonzero(which)) for a in arrays], **how) for part, which in rows.items()
+    }
     area = torch.from_numpy(cells.area_weights(ta).transpose("lat", "lon").values).float()
     values, layout = packed["train"]
     there = torch.from_numpy(layout.present).reshape(layout.present.shape[0], *values.shape[2:])
     weight = there * area
+    waves = {part: torch.from_numpy(_waves(ta["time"][which])) for part, which in rows.items()}
     if cycle:
-        part = torch.from_numpy(waves["train"])
-        found = torch.linalg.lstsq(part, values.double().flatten(1)).solution.unflatten(1, values.shape[1:])
+        found = torch.linalg.lstsq(waves["train"], values.double().flatten(1)).solution.unflatten(1, values.shape[1:])
     else:
         found = torch.zeros(waves["train"].shape[1], *values.shape[1:], dtype=torch.double)
         found[0] = ((values * weight).sum((2, 3)) / weight.sum((1, 2))).mean(0)[:, None, None]
-    cycles = {part: torch.tensordot(torch.from_numpy(w), found, 1).float() for part, w in waves.items()}
+    cycles = {part: torch.tensordot(w, found, 1).float() for part, w in waves.items()}
     left = values - cycles["train"]
     scale = ((left.square() * weight).sum((2, 3)) / weight.sum((1, 2))).mean(0).sqrt()
     made = [((packed[p][0] - cycles[p]) / scale[:, None, None]) * there for p in rows]
-    levels = ta.sizes["level"]
     told = tuple(f"ta {v:g}" for v in ta["level"].values) + ("root of pr", "rlut")
-    layouts = {part: packed[part][1] for part in rows}
-    return Columns(*made, there, area / area.mean(), scale, levels, told, around(ta), layouts, cycles)
+    return Columns(
+        *made, there, area / area.mean(), scale, ta.sizes["level"], told, around(ta),
+        {part: packed[part][1] for part in rows}, cycles,
+    )  # fmt: skip
 
 
 def _waves(time) -> np.ndarray:  # (n, 5)

@@ -57,11 +57,17 @@ def open_pair(source: str, proxy: str = "psl", field: str = "pr"):
     found = [open_field(part, name, members=False) for part, name in ((parts[0], proxy), (parts[-1], field))]
     x, y = (a if "member" in a.dims else a.expand_dims(member=[0]) for a in found)
     for dim in ("time", "member"):
-        _matching(x, y, dim)
-    below = int((y < 0).sum())
+        matching(x, y, dim)
+    return x, clipped(y)
+
+
+def clipped(field):
+    """Return a field with its values below 0 set to 0, and print how many there were."""
+    below = int((field < 0).sum())
     if below:
-        print(f"{field}: {below} values below 0, of {int(y.notnull().sum())}, the least {float(y.min()):.2g}; set to 0")
-    return x, y.clip(0).assign_attrs(y.attrs)
+        every, least = int(field.notnull().sum()), float(field.min())
+        print(f"{field.name}: {below} values below 0, of {every}, the least {least:.2g}; set to 0")
+    return field.clip(0).assign_attrs(field.attrs)
 
 
 def root(field):
@@ -124,7 +130,8 @@ def around(field) -> bool:
     return len(lon) > 2 and bool(abs(lon[-1] - lon[0] + (lon[1] - lon[0]) - 360) < 0.5 * abs(lon[1] - lon[0]))
 
 
-def _matching(x, y, dim: str) -> None:
+def matching(x, y, dim: str) -> None:
+    """Raise ValueError where two fields differ along a dim, with the first labels that do."""
     a, b = x[dim].values, y[dim].values
     if len(a) != len(b) or not (a == b).all():
         k = next((i for i, (p, q) in enumerate(zip(a, b, strict=False)) if p != q), min(len(a), len(b)))

@@ -84,3 +84,11 @@ def test_bad_input(opened):
         columns.open_columns("a.nc; b.nc")
     with pytest.raises(ValueError, match="expected three years or more"):
         columns.split(*(a.isel(time=slice(400)) for a in (ta, pr, rlut)))
+
+
+def test_precipitation_below_zero_is_counted(opened, capsys):
+    ta, pr, rlut = opened
+    columns.split(ta, pr.where(pr["lon"] > 10, pr - 1e3), rlut, most=20)
+    assert "values below 0, of" in capsys.readouterr().out
+    columns.split(ta, pr, rlut, most=20)
+    assert not capsys.readouterr().out

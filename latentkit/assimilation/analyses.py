@@ -177,11 +177,10 @@ def residual(
     """Return draws with what their decoder misses: equation 2; without rng their mean, given the latents."""
     D = torch.stack([(one - g.told).square().mean(0) for one in read])[:, None, None, None]  # (s, 1, 1, 1, c, y, x)
     y, there = seen[None, :, None], torch.isfinite(seen)[None, :, None]
-    if rng is not None:
-        draws = draws + D.sqrt() * normal(draws.shape[1:], rng, draws)
+    drawn = torch.zeros_like if rng is None else lambda like: normal(like.shape[1:], rng, like)
+    draws = draws + D.sqrt() * drawn(draws)
     gap = y - view(draws)
-    if rng is not None:
-        gap = gap + view.std * normal(gap.shape[1:], rng, gap)
+    gap = gap + view.std * drawn(gap)
     total = view.rows.square() @ D @ view.columns.square().mT + view.std.square()
     scaled = torch.where(there, gap / total, 0)
     return draws + D * (view.rows.mT @ scaled @ view.columns)

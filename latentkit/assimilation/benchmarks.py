@@ -28,8 +28,7 @@ def case(system: str, P, device: torch.device | str | None = None) -> Case:
     if system == "tsunami":
         return cases.tsunami(P.basin_size, width=P.bump_width, device=device)
     if system == "planet":
-        days = 21 if P.size != "quick" else 2
-        return cases.planet(P.planet_size, generator(0, "start"), days=days, device=device)
+        return cases.planet(P.planet_size, generator(0, "start"), days=P.planet_days, device=device)
     raise ValueError(f"the system is {system!r}; expected one of {', '.join(SYSTEMS)}")
 
 

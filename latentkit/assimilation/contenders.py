@@ -41,7 +41,7 @@ RANK = 60  # of the library's covariance, at most
 
 COLORS = {
     "no assimilation": "tab:red", "nearest of the library": "tab:olive", "combined runs": "darkkhaki",
-    "interpolated observations": "tan", "surrogate, true parameters": "tab:green",
+    "kriged runs": "gold", "interpolated observations": "tan", "surrogate, true parameters": "tab:green",
     "EnSF": "tab:brown", "LETKF": "tab:orange", "4DEnVar": "k", "4DVar": "0.5", "LD-EnSF": "tab:pink",
     "LD-ETKF": "lightpink", "Latent-EnSF": "tab:cyan", "latent ETKF": "y", "latent 4DVar": "0.75",
     "LEVDA, published": "tab:purple", "LEVDA, randomized": "plum", "LEVDA, transformed": "royalblue",

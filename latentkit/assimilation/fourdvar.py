@@ -74,8 +74,8 @@ def weak(
     y, backgrounds = _targets(E, obs, rng, perturb), E.reshape(-1, E.shape[-1])
     r, q = root.shape[1], error_root.shape[1]
 
-    def path(control, E):
-        states = [E + control[..., :r] @ root.mT]
+    def path(control, background):
+        states = [background + control[..., :r] @ root.mT]
         for i in range(steps):
             error = control[..., r + i * q : r + (i + 1) * q]
             states.append(model(states[-1], i) + error @ error_root.mT)

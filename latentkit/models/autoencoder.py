@@ -106,10 +106,10 @@ class Autoencoder(nn.Module):
     def decode(self, z: Tensor) -> Tensor:  # (s, n, k, y, x) -> (s, n, c, y, x)
         """Return the fields of latents, 0 where there is nothing."""
         x = (z * self.deviation[:, None] + self.mean[:, None]).transpose(0, 1).flatten(1, 2)
-        for i, layer in enumerate(self.outward):
-            if i and i % 2 == 0 and i < len(self.outward) - 1:
-                x = interpolate(x, scale_factor=2, mode="nearest")
-            x = layer(x)
+        *stages, last = self.outward
+        for i, (conv, block) in enumerate(zip(stages[::2], stages[1::2], strict=True)):  # one a grid
+            x = block(conv(interpolate(x, scale_factor=2, mode="nearest") if i else x))
+        x = last(x)
         return x.unflatten(1, (len(z), -1)).transpose(0, 1) * self.there[:, None]
 
     def loss(self, batch, step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:

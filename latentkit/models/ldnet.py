@@ -38,7 +38,8 @@ class Coefficients(nn.Module):
     def hidden(self, z: Tensor, model: int) -> Tensor:  # (n, k) -> (n, h)
         """Return what the last layer of one model, whose weights are constants here, is applied to, and a 1."""
         for layer in self.net.layers[:-1]:
-            z = nn.functional.silu(z @ layer.weight[model].detach() + layer.bias[model].detach())
+            bias, weight = layer.constants(model)
+            z = nn.functional.silu(z @ weight + bias)
         return torch.cat([z, torch.ones_like(z[:, :1])], 1)
 
     def last(self, model: int) -> Tensor:  # (h, j)
@@ -143,7 +144,7 @@ class LDNet(nn.Module):
 
     def onward(self, u: Tensor, model: int) -> Callable[[Tensor], Tensor]:  # (n, q) -> (n, k) to (n, k)
         """Return the map of latents to those at the next output, by one model, whose weights are constants here."""
-        layers = [(layer.bias[model].detach(), layer.weight[model].detach()) for layer in self.dynamics.layers]
+        layers = [layer.constants(model) for layer in self.dynamics.layers]
         step = self.log_step[model].detach().exp()
         layers[-1] = tuple(step * part for part in layers[-1])
         (bias, weight), *later = layers

@@ -32,6 +32,10 @@ class Dense(nn.Module):
     ) -> Tensor:  # (s, n, outputs)
         return torch.baddbmm(self.bias, x, self.weight)
 
+    def constants(self, model: int) -> tuple[Tensor, Tensor]:  # (1, outputs), (inputs, outputs)
+        """Return bias and weight of one model, from which no derivative goes back to them."""
+        return self.bias[model].detach(), self.weight[model].detach()
+
 
 class MLP(nn.Module):
     """Chain dense layers with SiLU between them.

@@ -78,15 +78,12 @@ class Law(nn.Module):
 
     def onward(self, u: Tensor, model: int) -> Callable[[Tensor], Tensor]:  # (n, q) -> (n, k) to (n, k)
         """Return the map of latents to those at the next output, by one model, whose weights are constants here."""
-
-        def of(dense: Dense) -> tuple[Tensor, Tensor]:
-            return dense.bias[model].detach(), dense.weight[model].detach()
-
         inner, last = self.rest.layers
         sides = (self.first, self.second, inner)
-        bias, weight = (torch.cat(part, -1) for part in zip(*map(of, sides), strict=True))
+        bias, weight = (torch.cat(part, -1) for part in zip(*(side.constants(model) for side in sides), strict=True))
         own, across = torch.addmm(bias, u, weight[self.latent :]), weight[: self.latent]  # what u says is said once
-        sizes, product, rest = [side.weight.shape[-1] for side in sides], of(self.product), of(last)
+        sizes = [side.weight.shape[-1] for side in sides]
+        product, rest = self.product.constants(model), last.constants(model)
 
         def forward(z: Tensor) -> Tensor:
             a, b, c = torch.addmm(own, z, across).split(sizes, -1)

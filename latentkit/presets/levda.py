@@ -22,6 +22,7 @@ class LEVDA:
     flow_size: int  # Kolmogorov: 150
     basin_size: int  # tsunami: 150
     planet_size: int  # atmosphere: 256 rows
+    planet_days: int  # 21
     library: int  # trajectories that are known beforehand: 120
     tested: int  # and those they are held against: 40
     # Surrogates (notebook 32): latent dynamics networks over modes, and one in the published form
@@ -96,6 +97,7 @@ PRESETS = three(
     flow_size=(32, 64, 150),
     basin_size=(24, 64, 150),
     planet_size=(16, 32, 256),
+    planet_days=(2, 21, 21),
     library=(20, 120, 120),
     tested=(6, 20, 40),
     surrogates=(3, 3, 3),
