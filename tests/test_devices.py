@@ -9,7 +9,19 @@ import pytest
 import torch
 from torch import Generator
 
-from latentkit.assimilation import contenders, enkf, envar, etkf, fourdvar, gaussian, gridding, ienks, levda, twins
+from latentkit.assimilation import (
+    contenders,
+    enkf,
+    envar,
+    etkf,
+    fourdvar,
+    gaussian,
+    gridding,
+    ienks,
+    kriged,
+    levda,
+    twins,
+)
 from latentkit.assimilation.ablations import every, misfit
 from latentkit.assimilation.ensf import EnSF
 from latentkit.assimilation.inflation import added, relaxed
@@ -249,6 +261,7 @@ def assimilated(device: str) -> dict:
     rows = contenders.trivial(case, model, 0, library) | contenders.full_state(case, library, 1)
     rows |= contenders.latent_space(case, model, 0, library, validation, 2, few=3)
     rows |= contenders.through_encoders(case, model, 0, observer, both)
+    rows |= kriged.kriged(case, library)
     rows.pop("4DVar")  # it differs from latent 4DVar in its space alone, and that is the others' too
     for name, row in rows.items():
         one = next((s for s in row.settings if s.get("count", 1) == 1), {})

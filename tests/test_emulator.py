@@ -27,6 +27,13 @@ def test_it_is_a_gaussian_process():
     torch.testing.assert_close(emulator.shares(KNOWN, KNOWN, 0.7, 1e-12) @ y, y, atol=1e-5, rtol=0)
 
 
+def test_slopes_are_derivatives():
+    found, jacobian = emulator.slopes(KNOWN, WANTED, 0.7, 1e-6), torch.autograd.functional.jacobian
+    for i, u in enumerate(WANTED):
+        exact = jacobian(lambda u: emulator.shares(KNOWN, u[None], 0.7, 1e-6)[0], u)  # (n, q)
+        torch.testing.assert_close(found[i], exact.mT, atol=1e-7, rtol=1e-6)
+
+
 def test_runs_left_out_choose_length_and_nugget():
     y = smooth(KNOWN)
     mean, lengths, nuggets = y.mean(0), (0.2, 0.7, 2.0), (1e-8, 1e-3)

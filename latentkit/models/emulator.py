@@ -48,6 +48,14 @@ def shares(known: Tensor, wanted: Tensor, length: float, nugget: float) -> Tenso
     return (part + (1 - part.sum(1, keepdim=True)) / len(known)).to(known)
 
 
+def slopes(known: Tensor, wanted: Tensor, length: float, nugget: float) -> Tensor:  # (n, q), (m, q) -> (m, q, n)
+    """Return the derivatives of `shares` with respect to each parameter."""
+    off = (known.double()[:, None] - wanted.double()) / length**2  # (n, m, q)
+    changed = (_kernel(known, wanted, length)[..., None] * off).flatten(1)
+    part = torch.linalg.solve(_among(known, length, nugget), changed).unflatten(1, off.shape[1:]).movedim(0, -1)
+    return (part - part.mean(-1, keepdim=True)).to(known)
+
+
 def left_out(known: Tensor, length: float, nugget: float) -> Tensor:  # (n, q) -> (n, n)
     """Return the weights of runs in what the others leave of each one, a row a run: equation 2, in double precision."""
     inverse = torch.linalg.inv(_among(known, length, nugget))
@@ -61,5 +69,4 @@ def _among(known: Tensor, length: float, nugget: float) -> Tensor:
 
 
 def _kernel(a: Tensor, b: Tensor, length: float) -> Tensor:
-    square = (a.double()[:, None] - b.double()).square().sum(-1)  # `cdist` has no derivative where points meet
-    return torch.exp(-0.5 * square / length**2)
+    return torch.exp(-0.5 * torch.cdist(a.double(), b.double()).square() / length**2)
