@@ -92,3 +92,11 @@ def test_coarsening_keeps_area_means_and_skips_what_is_missing():
     odd = cells.coarsen(a, 5)
     assert odd.sizes["lat"] == 2 and odd.sizes["lon"] == 3 and odd.notnull().all()
     assert cells.coarsen(a, 1) is a
+
+
+def test_coarsening_takes_each_variable_of_a_dataset():
+    a = make((2, 3, 8, 8))
+    both = xr.Dataset({"tas": a, "twice": 2 * a}, attrs={"title": "made"})
+    found = cells.coarsen(both, 2)
+    xr.testing.assert_identical(found["tas"], cells.coarsen(a, 2))
+    assert found.attrs == both.attrs and found["twice"].sizes == found["tas"].sizes
