@@ -23,6 +23,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from latentkit.layout import names
+
 BLOCK = 500_000  # points scored at a time, so that temporaries stay small
 LAZY = {"dask": "parallelized", "output_dtypes": [float], "dask_gufunc_kwargs": {"allow_rechunk": True}}
 
@@ -127,18 +129,18 @@ def wasserstein(a: xr.DataArray, b: xr.DataArray, dims: Sequence[str], *, order:
     Each array pools those of dims that it has, so that draws can stand against members; the other dims are shared.
     NaN where any value is missing.
     """
-    dims = _names(dims)
+    dims = names(dims)
     pools = [[d for d in x.dims if d in dims] for x in (a, b)]
     if not all(pools) or set(a.dims) - set(dims) != set(b.dims) - set(dims):
         raise ValueError(f"dims {a.dims} and {b.dims} must each hold some of {dims} and else be the same")
-    names = ["values of a", "values of b"]
+    pooled = ["values of a", "values of b"]
     both = [
         x.reset_coords(drop=True).stack({name: pool}, create_index=False).drop_vars(pool, errors="ignore")
-        for x, name, pool in zip((a, b), names, pools, strict=True)
+        for x, name, pool in zip((a, b), pooled, pools, strict=True)
     ]
     _align(*both)
     result = xr.apply_ufunc(
-        _transport, *both, kwargs={"order": order}, input_core_dims=[[names[0]], [names[1]]], **LAZY
+        _transport, *both, kwargs={"order": order}, input_core_dims=[[pooled[0]], [pooled[1]]], **LAZY
     )
     return label(result, "wasserstein", _units(a, b), order=order)
 
@@ -185,7 +187,7 @@ def sliced_wasserstein(
 
     Raises ValueError for points missing in part.
     """
-    sample, units, tables = _names(sample), _units(a, b), []
+    sample, units, tables = names(sample), _units(a, b), []
     features = [d for d in a.dims if d not in sample]
     if set(features) != {d for d in b.dims if d not in sample} or not all(set(sample) & set(x.dims) for x in (a, b)):
         raise ValueError(f"dims {a.dims} and {b.dims} must differ at most in the sample dims {sample}")
@@ -235,10 +237,6 @@ def _transport(a, b, order: int) -> np.ndarray:
     return np.where(missing, np.nan, (gap**order @ step) ** (1 / order))
 
 
-def _names(dims) -> tuple[str, ...]:
-    return (dims,) if isinstance(dims, str) else tuple(dims)
-
-
 def _members(ensemble: xr.DataArray, dim: str, least: int = 2) -> int:
     if dim not in ensemble.dims or ensemble.sizes[dim] < least:
         raise ValueError(f"expected {least} or more along {dim!r}; found {dict(ensemble.sizes)}")
@@ -264,7 +262,7 @@ def _difference(forecast, truth) -> xr.DataArray:
 
 def weighted_mean(x: xr.DataArray, dims, weights) -> xr.DataArray:
     """Return the weighted mean over dims (all if None) of the points that are there."""
-    dims = list(x.dims if dims is None else _names(dims))
+    dims = list(x.dims if dims is None else names(dims))
     if set(dims) - set(x.dims):
         raise ValueError(f"cannot average over {sorted(set(dims) - set(x.dims))}; the dims are {x.dims}")
     if not dims:

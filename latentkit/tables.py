@@ -86,6 +86,22 @@ def gathered(run: Run, name: str, keys: list[str]):
     return None if why else table
 
 
+def settled(run: Run, name: str, own, stored, keys: list[str]):
+    """Keep a run's own rows of the table `name`, and return those of all runs, or its own where none are stored.
+
+    own, stored: pandas.DataFrame, stored None where there is none (`gathered`); keys: the columns that identify a row.
+    How far rows in common are apart is printed (`compare`).
+    """
+    keep(run, own, name, keys)
+    if stored is None:
+        return own
+    apart, count = compare(stored, own, keys)
+    if count:
+        most = max(apart.values(), default=math.nan)
+        print(f"{count} rows computed again: apart by {most:.1e} of the largest value of a column at most")
+    return stored
+
+
 def compare(stored, own, keys: list[str]) -> tuple[dict[str, float], int]:
     """Hold a run's own rows against the stored ones with the same keys.
 

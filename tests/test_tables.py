@@ -140,6 +140,17 @@ def test_comparison_is_row_by_row():
     assert tables.compare(table, alone.drop(columns="y"), ["seed", "way"]) == ({"x": 0.0}, 1)
 
 
+def test_own_rows_give_way_to_those_of_all_runs(run, capsys):
+    own = pd.DataFrame({"seed": [0], "x": [1.1]})
+    assert tables.settled(run, "tiny_tab01", own, None, ["seed"]) is own and not capsys.readouterr().out
+    every = pd.DataFrame({"seed": [0, 1], "x": [1.0, 2.0]})
+    assert tables.settled(run, "tiny_tab01", own, every, ["seed"]) is every
+    assert "1 rows computed again: apart by 1.0e-01" in capsys.readouterr().out
+    tables.settled(run, "tiny_tab01", own.assign(seed=7), every, ["seed"])
+    assert not capsys.readouterr().out  # nothing in common
+    assert (run.folder / "tiny_tab01.rows.csv").read_text() == "seed,x\n7,1.1\n"
+
+
 def test_fields_on_the_grid_fit_any_run_of_it(keeper, capsys):
     words = ("sweep", "0", "--grid", "latent_dim=2,3", "--set", "batch=64", "--table", "tiny_tab01")
     rc, _, err = answer(keeper, *words)
