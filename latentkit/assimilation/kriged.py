@@ -30,7 +30,7 @@ from latentkit.assimilation.contenders import Contender
 from latentkit.assimilation.contest import Outcome
 from latentkit.assimilation.observations import Observations, usable
 from latentkit.assimilation.twins import observed_fields
-from latentkit.models import emulator
+from latentkit.models.emulator import Kriging
 from latentkit.spent import spent
 from latentkit.testbeds.cases import Case
 
@@ -46,7 +46,7 @@ class Emulated:
 
     library (n, q): parameters in their own units; runs (t, n, c, y, x): their trajectories, made if None.
 
-    Raises ValueError as `emulator.chosen` does.
+    Raises ValueError as `Kriging.fit` does.
     """
 
     def __init__(self, case: Case, library: Tensor, runs: Tensor | None = None):
@@ -54,16 +54,16 @@ class Emulated:
         self.runs = case.trajectories(library) if runs is None else runs
         outputs, points = SAMPLE
         some = self.runs[::outputs, :, :, ::points, ::points].movedim(1, 0).flatten(1)
-        self.kernel = emulator.chosen(self.known, some)
-        self.left = emulator.left_out(self.known, *self.kernel).to(self.runs)
+        self.kernel = Kriging.fit(self.known, some)
+        self.left = self.kernel.left.to(self.runs)
 
     def weights(self, u: Tensor) -> Tensor:  # (..., q) -> (..., n)
         """Return the weights of runs at scaled parameters."""
-        return emulator.shares(self.known, u.flatten(0, -2), *self.kernel).unflatten(0, u.shape[:-1])
+        return self.kernel.shares(u.flatten(0, -2)).unflatten(0, u.shape[:-1])
 
-    def near(self, u: Tensor) -> Tensor:  # (R, q) -> (R, r)
-        """Return the runs next to scaled parameters."""
-        return torch.cdist(u, self.known).topk(min(NEAR, len(self.known)), largest=False).indices
+    def leftovers(self, u: Tensor) -> Tensor:  # (R, q) -> (R, r, n)
+        """Return l_r of the runs next to scaled parameters."""
+        return self.left[torch.cdist(u, self.known).topk(min(NEAR, len(self.known)), largest=False).indices]
 
     def fitted(self, obs: Observations) -> tuple[Tensor, Tensor]:  # (R, q), (R, q, q)
         """Return the scaled parameters of the least J for each row of values (R, o), and P: equations 1 and 2.
@@ -72,20 +72,17 @@ class Emulated:
         """
         usable(obs)
         Y, std = observed_fields(self.case, self.runs, obs), obs.std.to(self.runs)  # (n, o), (o)
-        off = self.left @ Y
-        s = (std.square() + off.square().mean(0)).sqrt()
-        Y, y, off = Y / s, obs.value.to(Y) / s, off / s
+        s = (std.square() + (self.left @ Y).square().mean(0)).sqrt()
+        Y, y = Y / s, obs.value.to(Y) / s
         three = PRIOR * torch.eye(self.known.shape[1]).to(Y)
 
         def cost(u):  # (..., R, q) -> (..., R)
             return 0.5 * ((y - self.weights(u) @ Y).square().sum(-1) + PRIOR * u.square().sum(-1))
 
-        slopes = lambda u: emulator.slopes(self.known, u, *self.kernel) @ Y  # noqa: E731  (R, q, o)
-
         u = self.known[(y[:, None] - Y).square().sum(-1).argmin(1)]
         cuts, row = torch.tensor(CUTS).to(u)[:, None, None], torch.arange(len(u), device=u.device)
         for _ in range(STEPS):
-            G = slopes(u)
+            G = self.kernel.slopes(u) @ Y  # (R, q, o)
             curved = G @ G.mT + three
             down = (G @ (y - self.weights(u) @ Y)[..., None])[..., 0] - PRIOR * u
             free = ~((u.abs() >= 1) & (u * down > 0))
@@ -95,8 +92,8 @@ class Emulated:
             u, before = tried[cost(tried).argmin(0), row], u
             if bool((u - before).abs().max() < 1e-6):
                 break
-        G = slopes(u)
-        moved = G @ off[self.near(u)].mT  # (R, q, r)
+        G = self.kernel.slopes(u) @ Y
+        moved = G @ (self.leftovers(u) @ Y).mT  # (R, q, r)
         middle = three + (G * (std / s).square()) @ G.mT + moved @ moved.mT / moved.shape[-1]
         back = torch.linalg.inv(G @ G.mT + three)
         return u, back @ middle @ back
@@ -106,9 +103,9 @@ class Emulated:
         noise = torch.randn(len(u), members, u.shape[1], generator=rng).to(u)
         noise = noise - noise.mean(1, keepdim=True)
         drawn = (u[:, None] + noise @ torch.linalg.cholesky(P).mT).clamp(-1, 1)
-        near = self.near(u)
-        one = torch.randint(near.shape[1], (len(u), members), generator=rng).to(u.device)
-        left = self.left[near.gather(1, one)]  # (R, m, n)
+        left = self.leftovers(u)
+        one = torch.randint(left.shape[1], (len(u), members), generator=rng).to(u.device)
+        left = left.gather(1, one[..., None].expand(-1, -1, left.shape[2]))  # (R, m, n)
         return drawn, self.weights(drawn) + left - left.mean(1, keepdim=True)
 
 

@@ -9,7 +9,7 @@ kriging. With n runs y at parameters u_i, each scaled to [-1, 1], and 1 a column
 every number of a run has the same weights, so that they are found once. What the other runs, without run i, leave of
 it follows without solving n times (O. Dubrule 1983, Cross validation of kriging in a unique neighborhood),
 
-    y_i - y_(-i)(u_i) = (Q y)_i / Q_ii,    Q = K^-1 (I - 1 m)                                                       (3)
+    y_i - y_(-i)(u_i) = l_i y,    l_i = Q_i / Q_ii,    Q = K^-1 (I - 1 m)                                           (3)
 
 and its mean square chooses length and nugget. A Gaussian kernel takes y for smooth, as runs from smooth starts are.
 """
@@ -23,58 +23,54 @@ LENGTHS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6,
 NUGGETS = (1e-10, 1e-8, 1e-6, 1e-4)
 
 
-def chosen(
-    known: Tensor,  # (n, q) scaled parameters
-    values: Tensor,  # (n, p) numbers of the runs, a sample of them
-    lengths: Sequence[float] = LENGTHS,
-    nuggets: Sequence[float] = NUGGETS,
-) -> tuple[float, float]:
-    """Return length and nugget of the smallest mean square of equation 3.
+class Kriging:
+    """Weigh runs by their parameters.
 
-    Raises ValueError for fewer than two runs, parameters that do not go with the values, and values that are not
-    finite, with the first run that has some.
+    known (n, q): of the runs, scaled; length, nugget: of equation 1; left (n, n): the rows l of equation 3, in double
+    precision.
     """
-    if len(known) < 2 or len(values) != len(known):
-        told = f"{len(known)} rows of parameters and {len(values)} of values"
-        raise ValueError(f"{told}; expected one of each for a run, and two runs or more")
-    bad = (~values.isfinite()).any(1)
-    if bad.any():
-        raise ValueError(f"run {int(bad.nonzero()[0])} has values that are not finite; leave it out")
-    values, found = values.to(torch.double), {}
-    for length in lengths:
-        for nugget in nuggets:
-            found[length, nugget] = float((left_out(known, length, nugget) @ values).square().mean())
-    return min(found, key=found.get)
 
+    def __init__(self, known: Tensor, length: float, nugget: float):
+        self.known, self.length, self.nugget = known, length, nugget
+        kernel = self._kernel(known)
+        self._inverse = torch.linalg.inv(kernel + nugget * torch.eye(len(kernel)).to(kernel))
+        self._mean = self._inverse.sum(0) / self._inverse.sum()
+        rows = self._inverse - self._inverse.sum(1, keepdim=True) * self._mean
+        self.left = rows / rows.diagonal()[:, None]
 
-def shares(known: Tensor, wanted: Tensor, length: float, nugget: float) -> Tensor:  # (n, q), (m, q) -> (m, n)
-    """Return what each run counts for each wanted one, which sum to 1: equation 2."""
-    inverse, mean = _solved(known, length, nugget)
-    part = _kernel(wanted, known, length) @ inverse
-    return (part + (1 - part.sum(1, keepdim=True)) * mean).to(known)
+    @classmethod
+    def fit(
+        cls,
+        known: Tensor,  # (n, q) scaled parameters
+        values: Tensor,  # (n, p) numbers of the runs, a sample of them
+        lengths: Sequence[float] = LENGTHS,
+        nuggets: Sequence[float] = NUGGETS,
+    ) -> "Kriging":
+        """Return the one with the smallest mean square of equation 3.
 
+        Raises ValueError for fewer than two runs, parameters that do not go with the values, and values that are not
+        finite, with the first run that has some.
+        """
+        if len(known) < 2 or len(values) != len(known):
+            told = f"{len(known)} rows of parameters and {len(values)} of values"
+            raise ValueError(f"{told}; expected one of each for a run, and two runs or more")
+        bad = (~values.isfinite()).any(1)
+        if bad.any():
+            raise ValueError(f"run {int(bad.nonzero()[0])} has values that are not finite; leave it out")
+        values = values.to(torch.double)
+        every = (cls(known, length, nugget) for length in lengths for nugget in nuggets)
+        return min(every, key=lambda one: float((one.left @ values).square().mean()))
 
-def slopes(known: Tensor, wanted: Tensor, length: float, nugget: float) -> Tensor:  # (n, q), (m, q) -> (m, q, n)
-    """Return the derivatives of `shares` with respect to each parameter."""
-    inverse, mean = _solved(known, length, nugget)
-    off = (known.double() - wanted.double()[:, None]) / length**2  # (m, n, q)
-    part = (_kernel(wanted, known, length)[..., None] * off).mT @ inverse
-    return (part - part.sum(-1, keepdim=True) * mean).to(known)
+    def shares(self, wanted: Tensor) -> Tensor:  # (m, q) -> (m, n)
+        """Return what each run counts for each wanted one, which sum to 1: equation 2."""
+        part = self._kernel(wanted) @ self._inverse
+        return (part + (1 - part.sum(1, keepdim=True)) * self._mean).to(self.known)
 
+    def slopes(self, wanted: Tensor) -> Tensor:  # (m, q) -> (m, q, n)
+        """Return the derivatives of `shares` with respect to each parameter."""
+        off = (self.known.double() - wanted.double()[:, None]) / self.length**2  # (m, n, q)
+        part = (self._kernel(wanted)[..., None] * off).mT @ self._inverse
+        return (part - part.sum(-1, keepdim=True) * self._mean).to(self.known)
 
-def left_out(known: Tensor, length: float, nugget: float) -> Tensor:  # (n, q) -> (n, n)
-    """Return the weights of runs in what the others leave of each one, a row a run: equation 3, in double precision."""
-    inverse, mean = _solved(known, length, nugget)
-    rows = inverse - inverse.sum(1, keepdim=True) * mean
-    return rows / rows.diagonal()[:, None]
-
-
-def _solved(known: Tensor, length: float, nugget: float) -> tuple[Tensor, Tensor]:  # (n, n), (n)
-    """Return K^-1 and m of equation 1."""
-    kernel = _kernel(known, known, length)
-    inverse = torch.linalg.inv(kernel + nugget * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device))
-    return inverse, inverse.sum(0) / inverse.sum()
-
-
-def _kernel(a: Tensor, b: Tensor, length: float) -> Tensor:
-    return torch.exp(-0.5 * torch.cdist(a.double(), b.double()).square() / length**2)
+    def _kernel(self, wanted: Tensor) -> Tensor:
+        return torch.exp(-0.5 * torch.cdist(wanted.double(), self.known.double()).square() / self.length**2)
