@@ -9,7 +9,7 @@ import xarray as xr
 
 from latentkit import columns, scores
 from latentkit.assimilation import analyses
-from latentkit.assimilation.views import view
+from latentkit.assimilation.views import joined, view
 from latentkit.presets import preset
 from latentkit.sources import identity
 
@@ -84,6 +84,23 @@ def test_many_gaussian_draws_have_the_mean(ground):
     assert mean.shape == (1, 2, 1, *truth.shape[1:])
     gap = (draws.mean(2) - mean[:, :, 0]).square().mean().sqrt()
     assert float(gap / draws.std(2).square().mean().sqrt()) < 0.2  # a tenth from so many draws, the rest from `NEAR`
+
+
+def test_views_that_are_joined_are_as_good_as_one(ground):
+    c = ground.columns
+    radiation = c.levels + 1
+    whole, _, seen = seen_by(ground, channels=[*range(c.levels), radiation])
+    parts = joined([seen_by(ground)[0], seen_by(ground, channels=[radiation])[0]])
+    told = seen.new_full((*seen.shape[:2], *parts.seen.shape), torch.nan)
+    told[..., parts.seen] = seen[..., whole.seen]
+    for eyes, y in ((whole, seen), (parts, told)):
+        mean = analyses.gaussian(ground, eyes, y, 0, [])
+        both = analyses.residual(ground, eyes, y, mean, ground.read, None)
+        drawn = analyses.latent(ground, eyes, y, 1, rng(), 1.0)
+        if eyes is whole:
+            first = mean, both, drawn
+    for a, b in zip(first, (mean, both, drawn), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
 
 
 def test_one_model_of_the_ground(ground):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from latentkit.assimilation.views import LEAST, view
+from latentkit.assimilation import plain
+from latentkit.assimilation.views import LEAST, joined, view
 
 AREA = torch.cos(torch.linspace(-1.3, 1.3, 6, dtype=torch.double))[:, None].expand(6, 8)
 THERE = torch.ones(3, 6, 8, dtype=torch.bool)
@@ -73,3 +74,19 @@ def test_errors_have_the_deviation_of_their_channel():
 def test_bad_input(options, words):
     with pytest.raises(ValueError, match=words):
         view(AREA, THERE, **{"std": 0.5, **options})
+
+
+def test_instruments_of_their_own_are_one_view():
+    coarse, fine = view(AREA, THERE, 0.5, coarse=2, channels=[0, 1]), view(AREA, THERE, 0.1, gap=3, channels=[2])
+    both, x = joined([coarse, fine]), fields(4)
+    assert both.std.flatten().tolist() == [0.5, 0.5, 0.1]
+    for c, own in ((0, coarse), (1, coarse), (2, fine)):
+        torch.testing.assert_close(both(x)[:, c, both.seen[c]], own(x)[:, c, own.seen[c]])
+    y = both.observed(x, torch.Generator().manual_seed(0))
+    assert torch.equal(torch.isfinite(y[0]), both.seen)
+    with pytest.raises(ValueError, match=r"channels \[2\] are seen by more than one view"):
+        joined([fine, view(AREA, THERE, 0.5)])
+    with pytest.raises(ValueError, match="no view to join"):
+        joined([])
+    with pytest.raises(ValueError, match="joined of several; .* interpolate each view for itself"):
+        plain.interpolated(both, y)

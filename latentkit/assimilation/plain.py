@@ -49,10 +49,12 @@ def interpolated(view: View, seen: Tensor, *, circular: bool = True) -> Tensor: 
     A block that is not seen takes the value of the nearest one that is, by rows and columns; beyond the outermost rows
     the nearest counts; a channel of which nothing is seen is 0, as in climatology. circular: whether columns go around.
 
-    Raises ValueError for values of another shape, and those that are missing where the view sees.
+    Raises ValueError for values of another shape, those missing where the view sees, and views that are joined.
     """
     seen = _fitting(view, seen)
     rows, columns = _center(view.rows), _center(view.columns)
+    if (rows.diff() <= 0).any() or (columns.diff() <= 0).any():
+        raise ValueError("the view is joined of several; expected blocks in order: interpolate each view for itself")
     dy, dx = (rows[:, None] - rows).abs(), (columns[:, None] - columns).abs()
     if circular:
         dx = torch.minimum(dx, view.columns.shape[1] - dx)

@@ -8,8 +8,13 @@ linear map of fields (..., c, y, x) to (..., c, y', x')
 of means by area over blocks of `coarse` x `coarse` cells, of which every `gap`-th is kept each way, from the middle of
 the first gap on, and in which channels and blocks are seen as `seen` says. Where the grid is no multiple of the block,
 the last one is smaller. Noise has a deviation a channel, in the units of the channel.
+
+Several instruments, each of channels of its own with blocks and gaps of its own, are one view as well (`joined`): P_y
+and P_x are theirs one below the other, and of a channel those blocks are seen where rows and columns are of one
+instrument.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +80,23 @@ def view(area: Tensor, there: Tensor, std, *, coarse: int = 1, gap: int = 1, cha
                              f"each of {c} channels")
         full &= mask
     return View(rows, columns, full, std.clamp_min(LEAST)[:, None, None].to(area.device))
+
+
+def joined(views: Sequence[View]) -> View:
+    """Return one view of what several see; `plain.interpolated` wants each for itself.
+
+    Raises ValueError for no view, and for a channel that two of them see.
+    """
+    if not views:
+        raise ValueError("no view to join; expected one or more")
+    sees = torch.stack([one.seen.flatten(1).any(1) for one in views])  # (views, c)
+    twice = (sees.sum(0) > 1).nonzero().flatten().tolist()
+    if twice:
+        raise ValueError(f"channels {twice} are seen by more than one view; expected each channel in one of them")
+    masks = zip(*(one.seen.byte() for one in views), strict=True)  # of a channel, one from each view
+    seen = torch.stack([torch.block_diag(*of) > 0 for of in masks])
+    std = torch.stack([one.std for one in views])[sees.byte().argmax(0), torch.arange(sees.shape[1])]
+    return View(torch.cat([one.rows for one in views]), torch.cat([one.columns for one in views]), seen, std)
 
 
 def _blocks(weight: Tensor, coarse: int, gap: int) -> Tensor:  # (y) -> (y', y)
