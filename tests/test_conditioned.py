@@ -1,13 +1,15 @@
 """A zonal Gaussian with observations in: against Kalman's equations, written out."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 from circles import STD, D, K, L, X, Y, dense, prior, rng
 
+from latentkit.assimilation.views import joined, view
 from latentkit.models import conditioned, diffusion
-from latentkit.models.readout import Seen
+from latentkit.models.readout import Plain, Seen
 
 
 class Some:
@@ -65,6 +67,21 @@ def test_posterior_is_that_of_kalman():
     for x in (drawn, sampled):
         assert torch.allclose(x.mean(0), mean, atol=0.2)
         assert torch.allclose(x.mT.cov(), cov, atol=0.15 * size)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_fields_that_views_see(apart):
+    p, there, area = prior(), torch.ones(K, Y, X, dtype=torch.bool), torch.ones(Y, X, dtype=torch.double)
+    eyes = view(area, there, STD, coarse=2)
+    if apart:
+        eyes = joined([view(area, there, STD, gap=2, channels=[0]), view(area, there, STD, coarse=3, channels=[1])])
+    unit = torch.eye(D, dtype=torch.double).view(D, L, K, Y, X)
+    A = eyes(unit)[..., eyes.seen].flatten(1).mT
+    y = torch.linspace(-1, 1, len(A), dtype=torch.double)
+    mean, cov = posterior(p, SimpleNamespace(A=A), y + 0.3)
+    seen = Plain(there).seen(eyes, L)
+    off = conditioned.mean(p, seen, y.view(1, 1, L, -1), STD.expand(len(A) // L)).flatten() - mean
+    assert off @ torch.linalg.pinv(cov, hermitian=True) @ off < conditioned.NEAR**2 * D  # as the module promises
 
 
 def test_what_is_alike_around_circles_takes_one_round():

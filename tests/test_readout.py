@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from latentkit.assimilation.views import view
-from latentkit.models.readout import Readout
+from latentkit.models.readout import Plain, Readout
 
 N, K, Y, X, C = 200, 2, 3, 4, 3
 THERE = torch.ones(C, 2 * Y, 2 * X, dtype=torch.bool)
@@ -46,17 +46,19 @@ def test_without_a_circle_the_edge_is_repeated():
 
 
 @pytest.mark.parametrize("options", [{}, {"coarse": 2}, {"gap": 2, "channels": [0, 2]}])
-def test_what_is_seen_is_what_a_view_sees_of_fields(options):
-    z = latents()
-    decoder, eyes = linear(z, fields(z[0])), view(AREA, THERE, 0.1, **options)
-    days = 2
+@pytest.mark.parametrize("own", [False, True])
+def test_what_is_seen_is_what_a_view_sees_of_fields(options, own):
+    z, eyes, days = latents(), view(AREA, THERE, 0.1, **options), 2
+    decoder = Plain(THERE) if own else linear(z, fields(z[0]))
+    z = fields(z[0])[None] + 1 if own else z
     windows = z[:, :6].unflatten(1, (3, days)).flatten(2, 3)
     seen = decoder.seen(eyes, days)
     expected = eyes(decoder.decode(z[:, :6]))[..., eyes.seen].unflatten(1, (3, days))
     assert torch.allclose(seen(windows), expected, atol=1e-4)
     v = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
     assert float((seen.push(windows) * v).sum()) == pytest.approx(float((windows * seen.pull(v)).sum()), rel=1e-4)
-    assert torch.equal(seen.flat(eyes(fields(z[0]))), eyes(fields(z[0]))[..., eyes.seen])
+    shown = eyes(decoder.decode(z[:, :6])[0])
+    assert torch.equal(seen.flat(shown), shown[..., eyes.seen])
 
 
 def test_errors():

@@ -5,7 +5,8 @@ Each method takes what a `View` sees of w windows, (w, days, c, y', x') with NaN
 
 `pixel` and `latent` sample by the priors of notebook 40 under the guidance of Y. Qu et al. (2024), equation 9, the one
 from fields, the other from latents through the decoder. `gaussian` draws from the prior of `models.zonal` in the latent
-space, through a linear decoder. What a decoder misses is an error of the observations too, as seen on training days:
+space, through a linear decoder, or from that of fields themselves (`of_fields`), which needs neither decoder nor
+training. What a decoder misses is an error of the observations too, as seen on training days:
 
     R = diag(std^2 + mean over days and blocks (A(g(f(v))) - A(v))^2), a channel each                               (1)
 
@@ -31,7 +32,7 @@ from latentkit.assimilation import plain
 from latentkit.assimilation.views import View
 from latentkit.models import conditioned, diffusion, slams
 from latentkit.models.nets import normal
-from latentkit.models.readout import Readout
+from latentkit.models.readout import Plain, Readout
 from latentkit.models.zonal import Zonal
 
 EVERY = 6  # which training days tell what a decoder misses
@@ -82,6 +83,15 @@ def single(g: Ground, model: int) -> Ground:
     return replace(
         g, readout=g.readout.model(model), gaussian=g.gaussian.model(model), read=g.read[model : model + 1]
     )
+
+
+def of_fields(g: Ground) -> Ground:
+    """Return the ground with a Gaussian of fields in place of that of latents, in what `gaussian` uses.
+
+    It takes minutes and gigabytes: twelve times as many covariances as of latents twice as coarse.
+    """
+    prior = Zonal(g.columns.train[None], g.preset.window, g.lat, g.lon, radius=g.preset.zonal_radius)
+    return replace(g, readout=Plain(g.columns.there), gaussian=prior, read=g.told[None])
 
 
 def channels(columns, sees: str) -> list[int]:

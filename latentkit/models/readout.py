@@ -6,9 +6,11 @@ of a x b points that belongs to a cell of the latents are a sum over its 3 x 3 n
     v = B (z, 1),    B = (sum z z^T + ridge)^-1 sum z v^T over training days                                        (1)
 
 so that what a `View` sees of a day is A(B (z, 1)) = H z + h with a sparse matrix H (`Seen`), which has a transpose.
+`Plain` is what stands there where fields are their own latents.
 """
 
 import warnings
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 
@@ -71,8 +73,7 @@ class Readout:
 
     def seen(self, view: View, days: int) -> "Seen":
         """Return what a view sees of windows of days."""
-        with warnings.catch_warnings():  # torch calls sparse rows "beta" once a process
-            warnings.simplefilter("ignore", UserWarning)
+        with _silent():
             return self._seen(view, days)
 
     def _seen(self, view: View, days: int) -> "Seen":
@@ -95,6 +96,24 @@ class Readout:
             fixed[outward] = weight[:, -1]
             shift.append(A @ fixed[:, None])
         return Seen(push, pull, torch.stack(shift)[..., 0], view.seen, (days, k, y, x))
+
+
+class Plain:
+    """Take fields for their own latents, one model; there (c, y, x): whether a channel has a value."""
+
+    def __init__(self, there: Tensor):
+        self.there = there
+
+    def decode(self, z: Tensor) -> Tensor:  # (1, n, c, y, x) -> the same
+        """Return the fields, 0 where there is nothing."""
+        return z * self.there
+
+    def seen(self, view: View, days: int) -> "Seen":
+        """Return what a view sees of windows of days."""
+        with _silent():
+            A = _matrix(view, self.there)
+            transposed = A.to_sparse_coo().t().coalesce().to_sparse_csr()
+        return Seen([A], [transposed], torch.zeros(1, len(A)).to(A.values()), view.seen, (days, *self.there.shape))
 
 
 @dataclass(frozen=True)
@@ -142,6 +161,14 @@ class Seen:
     def flat(self, values: Tensor) -> Tensor:  # (..., c, y', x') -> (..., o)
         """Return values as a view has them, in the order of observations."""
         return values[..., self.mask]
+
+
+@contextmanager
+def _silent():
+    """Leave out what torch says of sparse rows once a process: they are "beta"."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _matrix(view: View, there: Tensor) -> Tensor:  # sparse (o, c y x)
