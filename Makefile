@@ -66,7 +66,7 @@ store: env ## (maintainers) run at teaching, store outputs in the notebooks and 
 
 weights: env ## (maintainers) train NOTEBOOKS again and ship the weights
 	@test -n "$(NOTEBOOKS)" || { echo 'name them: make weights NOTEBOOKS="11"'; exit 1; }
-	@for n in $(NOTEBOOKS); do $(BIN)/latentkit train $$n || exit 1; done
+	@$(BIN)/latentkit train $(NOTEBOOKS)
 
 clean: ## remove caches and quick figures (leaves .venv and the results in runs/)
 	rm -rf figures/quick runs/rerun runs/browser build dist .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -1,8 +1,13 @@
-"""The `latentkit train` command of maintainers: make shipped weights again, and put them into the archive."""
+"""The `latentkit train` command of maintainers: make shipped weights again, and put them into the archive.
 
-import os
+Notebooks are trained side by side, each in a process of one thread: networks this small gain little by a second one.
+"""
+
+import multiprocessing
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,62 +18,96 @@ from latentkit.catalog import BadRequest, Notebook, expected, runs_folder, shown
 from latentkit.progress import Progress
 
 LIMIT = 12 * 3600.0  # seconds that a cell may take: all its models on a slow machine
-THREADS = "2"  # what bounds on training are counted for; networks this small gain little by more
 
 
 def train(
     which: Annotated[
-        str, typer.Argument(metavar="PAPER|NOTEBOOK", help='"lccvae" for all of a paper, or "12" for one')
+        list[str], typer.Argument(metavar="PAPER|NOTEBOOK...", help='"lccvae" for all of a paper, or "12 13" for some')
     ],
+    workers: Annotated[int, typer.Option("--workers", min=1, help="notebooks trained side by side")] = 2,
     timeout: Annotated[float, typer.Option("--timeout", help="seconds a cell may take, or half a day")] = LIMIT,
 ) -> None:
-    """(maintainers) Train a notebook's models again at teaching and ship their weights in the archive.
+    """(maintainers) Train notebooks' models again at teaching and ship their weights in the archive.
 
-    Of a paper, the notebooks that have shipped weights are trained again, one after the other.
+    Of a paper, the notebooks that have shipped weights are trained again, the longest first.
     """
-    from latentkit.sources import archive
-
-    owners = {entry["notebook"] for entry in archive.manifest()["weights"].values()}
-    paper = [nb for nb in catalog.notebooks() if nb.paper == which]
-    if paper and not any(nb.name in owners for nb in paper):
-        raise BadRequest(f"no notebook of {which} has shipped weights; name the notebook that is to make some")
-    for nb in [nb for nb in paper if nb.name in owners] or [catalog.find(which)]:
-        _ship(nb, timeout)
-
-
-def _ship(nb: Notebook, timeout: float) -> None:
-    """Run one notebook such that it trains, and put the weights that it keeps into the archive."""
-    values = catalog.settle(nb, {"RETRAIN": "True", "SIZE": "teaching"})
-    from latentkit.execute import execute
-    from latentkit.models.weights import shipped_name
-    from latentkit.sources import archive
-
-    folder = runs_folder() / f"weights-{nb.name}"
-    shutil.rmtree(folder, ignore_errors=True)
-    made = folder / "weights"
-    made.mkdir(parents=True)
-    with Progress(nb.name, expected(nb, "teaching")) as progress:
-        outcome = execute(
-            nb,
-            folder,
-            values,
-            environment={"LATENTKIT_WEIGHTS": str(made), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", THREADS)},
-            timeout=timeout,
-            on_cell=progress.at_cell,
-        )
-    if outcome.error:
-        print(f"FAILED: {outcome.error}\nexecuted copy: {shown(outcome.copy)}", file=sys.stderr)
+    spent = _spent()
+    chosen = {nb.name: nb for each in which for nb in _owners(each, spent)}
+    waiting = sorted(chosen.values(), key=lambda nb: -spent.get(nb.name, 0.0))
+    failed = []
+    with ProcessPoolExecutor(min(workers, len(waiting)), multiprocessing.get_context("spawn")) as pool:
+        runs = {pool.submit(_train, nb, timeout, len(waiting) == 1): nb for nb in waiting}
+        for run in as_completed(runs):
+            outcome = run.result()
+            if outcome.error:
+                failed.append(runs[run].name)
+                print(f"FAILED: {outcome.error}\nexecuted copy: {shown(outcome.copy)}", file=sys.stderr, flush=True)
+            else:
+                _ship(runs[run], outcome.seconds)
+    if failed:
         raise typer.Exit(1)
-    files = sorted(made.glob("*.safetensors"))
-    if not files:
-        raise BadRequest(f"{nb.name} trained nothing that it keeps; only notebooks with shipped weights can do this")
-    shipped = archive.folder() / "weights"
-    names = [shipped_name(file.name) for file in files]
-    if len(set(names)) < len(names):
-        raise BadRequest(f"{nb.name} trained weights of one name twice, which cannot both be shipped: {sorted(names)}")
-    for file, name in zip(files, names, strict=True):
-        target = shipped / name
+
+
+def _owners(which: str, spent: dict[str, float]) -> list[Notebook]:
+    """Return the notebook of a name, or those of a paper that have shipped weights."""
+    paper = [nb for nb in catalog.notebooks() if nb.paper == which]
+    if paper and not any(nb.name in spent for nb in paper):
+        raise BadRequest(f"no notebook of {which} has shipped weights; name the notebook that is to make some")
+    return [nb for nb in paper if nb.name in spent] or [catalog.find(which)]
+
+
+def _spent() -> dict[str, float]:
+    """Return how long each notebook with shipped weights took to train them [s]."""
+    from latentkit.sources import archive
+
+    spent: dict[str, float] = {}
+    for entry in archive.manifest()["weights"].values():
+        spent[entry["notebook"]] = max(spent.get(entry["notebook"], 0.0), entry["seconds"])
+    return spent
+
+
+def _made(nb: Notebook) -> Path:
+    return runs_folder() / f"weights-{nb.name}" / "weights"
+
+
+def _train(nb: Notebook, timeout: float, alone: bool):
+    """Run one notebook such that it trains and keeps its models; return the outcome."""
+    from latentkit.execute import execute
+
+    made = _made(nb)
+    shutil.rmtree(made.parent, ignore_errors=True)
+    made.mkdir(parents=True)
+    values = catalog.settle(nb, {"RETRAIN": "True", "SIZE": "teaching"})
+    kept = {"LATENTKIT_WEIGHTS": str(made)}
+    if alone:
+        with Progress(nb.name, expected(nb, "teaching")) as progress:
+            outcome = execute(nb, made.parent, values, environment=kept, timeout=timeout, on_cell=progress.at_cell)
+    else:  # two lines that are written over would write over each other
+        print(f"{nb.name}: training", flush=True)
+        outcome = execute(nb, made.parent, values, environment=kept, timeout=timeout)
+    names = sorted(name for name, _ in _files(nb))
+    if not outcome.error and not names:
+        outcome.error = f"{nb.name} trained nothing that it keeps; only notebooks with shipped weights can do this"
+    if not outcome.error and len(set(names)) < len(names):
+        outcome.error = f"{nb.name} trained weights of one name twice, which cannot both be shipped: {names}"
+    return outcome
+
+
+def _files(nb: Notebook) -> list[tuple[str, Path]]:
+    """Return the weights that a notebook has kept, each with the name that it is shipped under."""
+    from latentkit.models.weights import shipped_name
+
+    return [(shipped_name(file.name), file) for file in sorted(_made(nb).glob("*.safetensors"))]
+
+
+def _ship(nb: Notebook, seconds: float) -> None:
+    """Put the weights that a notebook has kept into the archive."""
+    from latentkit.sources import archive
+
+    for name, file in _files(nb):
+        target = archive.folder() / "weights" / name
         with replacing(target) as part:
             shutil.copyfile(file, part)
-        archive.register_weights(target, notebook=nb.name, seconds=round(outcome.seconds))
-        print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB")
+        archive.register_weights(target, notebook=nb.name, seconds=round(seconds))
+        print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB", flush=True)
+    print(f"{nb.name}: {seconds:.0f} s", flush=True)

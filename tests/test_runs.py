@@ -220,8 +220,23 @@ def test_the_command_is_installed():
 
 
 @pytest.mark.parametrize(
-    "which, told", [("start", "no notebook of start has shipped weights"), ("0", "trained nothing")]
+    "which, status, told",
+    [
+        (["start"], 2, "no notebook of start has shipped weights"),
+        (["0", "1"], 2, "'1'"),
+        (["0"], 1, "FAILED: 00_start_tiny trained nothing that it keeps"),
+    ],
 )
-def test_training_what_keeps_no_weights_is_refused(project, which, told):
-    rc, _, err = answer(project, "train", which)
-    assert rc == 2 and told in err
+def test_training_what_keeps_no_weights_is_refused(project, which, status, told):
+    rc, _, err = answer(project, "train", *which)
+    assert rc == status and told in err and "Traceback" not in err
+
+
+def test_notebooks_are_trained_side_by_side_and_one_that_fails_stops_no_other(project):
+    keep = "import os; from pathlib import Path; folder = os.environ['LATENTKIT_WEIGHTS']"
+    write_notebook(project, "01_start_bad", "bad_fig01", code=("raise ArithmeticError('no luck')",))
+    write_notebook(project, "02_start_none", "none_fig01", code=(keep,))
+    rc, out, err = answer(project, "train", "01", "02", "--workers", "2")
+    assert rc == 1 and out.count(": training") == 2
+    assert "no luck" in err and "02_start_none trained nothing" in err
+    assert (project / "runs" / "weights-02_start_none" / "weights").is_dir()
