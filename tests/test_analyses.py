@@ -93,13 +93,13 @@ def test_views_that_are_joined_are_as_good_as_one(ground):
     parts = joined([seen_by(ground)[0], seen_by(ground, channels=[radiation])[0]])
     told = seen.new_full((*seen.shape[:2], *parts.seen.shape), torch.nan)
     told[..., parts.seen] = seen[..., whole.seen]
-    for eyes, y in ((whole, seen), (parts, told)):
+
+    def answers(eyes, y):
         mean = analyses.gaussian(ground, eyes, y, 0, [])
-        both = analyses.residual(ground, eyes, y, mean, ground.read, None)
-        drawn = analyses.latent(ground, eyes, y, 1, rng(), 1.0)
-        if eyes is whole:
-            first = mean, both, drawn
-    for a, b in zip(first, (mean, both, drawn), strict=True):
+        filled = analyses.residual(ground, eyes, y, mean, ground.read, None)
+        return mean, filled, analyses.latent(ground, eyes, y, 1, rng(), 1.0)
+
+    for a, b in zip(answers(whole, seen), answers(parts, told), strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
 
 

@@ -9,7 +9,7 @@ from latentkit.assimilation import plain
 from latentkit.assimilation.gaussian import Given
 from latentkit.assimilation.observations import Observations
 from latentkit.assimilation.plain import EARTH, Climatological, interpolated, persistence
-from latentkit.assimilation.views import view
+from latentkit.assimilation.views import joined, view
 from latentkit.localization import RADII, great_circle, taper
 
 C, Y, X = 3, 6, 8
@@ -137,17 +137,19 @@ def test_out_of_reach_is_climatology():
 def test_several_views_are_one_with_more():
     coarse, fine = view(AREA, THERE, 0.3, coarse=2, channels=[0, 1]), view(AREA, LAND, 0.2, channels=[2])
     days, new = maps(80), maps(3, 1)
-    seen = coarse.observed(new, stream(2)), fine.observed(new, stream(3))
-    found = Climatological(days, LAT, LON, (coarse, fine), radius=math.inf)
-    y = torch.cat([part[..., v.seen] for part, v in zip(seen, (coarse, fine), strict=True)], -1)
+    both = joined([coarse, fine])
+    seen = both.observed(new, stream(2))
+    found = Climatological(days, LAT, LON, both, radius=math.inf)
+    # In the order of the joined view: channels, each seen by one instrument.
     parts = [flat(coarse, days), flat(fine, days)]
-    wanted, deviation = dense(days, parts, torch.cat([errors(coarse), errors(fine)]), new=y)
+    wanted, deviation = dense(days, parts, torch.cat([errors(coarse), errors(fine)]), new=seen[..., both.seen])
     torch.testing.assert_close(found(seen), wanted, rtol=0, atol=1e-9)
     torch.testing.assert_close(found.deviation, deviation, rtol=0, atol=1e-9)
-    halves = [view(AREA, THERE, 0.3, coarse=2, channels=[channel]) for channel in (0, 1)]
-    both = Climatological(days, LAT, LON, (*halves, fine), radius=2000.0)
-    whole = Climatological(days, LAT, LON, (coarse, fine), radius=2000.0)
-    torch.testing.assert_close(both((seen[0], seen[0], seen[1])), whole(seen))
+    halves = joined([*(view(AREA, THERE, 0.3, coarse=2, channels=[channel]) for channel in (0, 1)), fine])
+    parted = seen.new_full((*seen.shape[:-3], *halves.seen.shape), torch.nan)
+    parted[..., halves.seen] = seen[..., both.seen]
+    near = [Climatological(days, LAT, LON, one, radius=2000.0) for one in (halves, both)]
+    torch.testing.assert_close(near[0](parted), near[1](seen))
 
 
 def test_lags_are_further_observations():
@@ -243,30 +245,24 @@ def test_persistence_repeats_the_day_before():
         ({"days": maps(5), "lags": 2}, "5 days with lags of 2 and every 1 leave 1 members"),
         ({"days": maps(5)[:, 0]}, r"days have shape \(5, 6, 8\); expected \(N, c, 6, 8\)"),
         ({"lat": LAT[:-1]}, r"days have shape \(20, 3, 6, 8\); expected \(N, c, 5, 8\)"),
-        ({"days": maps(20)[:, :2]}, r"a view is of maps \(3, 6, 8\); expected \(2, 6, 8\), as of the days"),
+        ({"days": maps(20)[:, :2]}, r"the view is of maps \(3, 6, 8\); expected \(2, 6, 8\), as of the days"),
         ({"days": maps(20) / 0}, "days have values that are not finite; expected 0 where there is nothing"),
-        ({"views": view(AREA, THERE, 0.1, mask=torch.zeros(Y, X))}, "the views see nothing"),
-        ({"views": ()}, "the views see nothing"),
+        ({"view": view(AREA, THERE, 0.1, mask=torch.zeros(Y, X))}, "the view sees nothing"),
     ],
 )
 def test_what_does_not_fit_is_told(changed, words):
     with pytest.raises(ValueError, match=words):
-        Climatological(**{"days": maps(20), "lat": LAT, "lon": LON, "views": VIEWS["all"], "radius": 1e3} | changed)
+        Climatological(**{"days": maps(20), "lat": LAT, "lon": LON, "view": VIEWS["all"], "radius": 1e3} | changed)
 
 
 def test_observations_that_do_not_fit_are_told():
     v = VIEWS["all"]
     found = Climatological(maps(20), LAT, LON, v, radius=1e3, lags=1)
     seen = v.observed(maps(3, 1), stream(2))
-    with pytest.raises(ValueError, match="observations of 2 views; expected those of 1"):
-        found((seen, seen))
     with pytest.raises(ValueError, match=r"observations have shape \(3, 3, 6, 7\); expected \(..., \(3, 6, 8\)\)"):
         found(seen[..., 1:])
-    with pytest.raises(ValueError, match="with lags one of days among them"):
+    with pytest.raises(ValueError, match="with lags an axis of days is expected"):
         found(seen[0])
     for call in (found, lambda values: interpolated(v, values)):
         with pytest.raises(ValueError, match="missing or infinite where the view sees; expected numbers there"):
             call(seen.masked_fill(seen > 0.5, torch.nan))
-    two = Climatological(maps(20), LAT, LON, (v, v), radius=1e3)
-    with pytest.raises(ValueError, match="expected the same axes before channels"):
-        two((seen, seen[:2]))

@@ -44,8 +44,9 @@ def test_a_coder_is_found_again(made, published, capsys):
 def test_priors_learn_from_latents_and_from_fields(made):
     z = made.train[None, :, :3].expand(2, -1, -1, -1, -1)
     latent, _ = slams.prior(z, P, [0, 1], DATA, kind="latent", circular=True)
-    pixel, _ = slams.prior(made.train, P, [0, 1], DATA, kind="pixel", circular=True)
-    assert (latent.shape, pixel.shape) == ((3, 3, 8, 16), (3, 4, 8, 16))
+    for kind in ("pixel", "long"):
+        assert slams.prior(made.train, P, [0, 1], DATA, kind=kind, circular=True)[0].shape == (3, 4, 8, 16)
+    assert latent.shape == (3, 3, 8, 16)
     series = slams.drawn(latent, 5, 2, steps=4, rng=[generator(s, "draws") for s in (0, 1)])
     assert series.shape == (2, 2, 5, 3, 8, 16)
     assert series.isfinite().all()
@@ -64,7 +65,7 @@ def test_what_a_prior_misses_of_white_noise():
 
 
 def test_bad_input(made):
-    with pytest.raises(ValueError, match="expected 'latent' or 'pixel'"):
+    with pytest.raises(ValueError, match="kind is 'fields'; expected one of latent, pixel, long"):
         slams.prior(made.train, P, [0], DATA, kind="fields", circular=True)
     with pytest.raises(ValueError, match="2 days; expected 3 or more"):
         slams.prior(made.train[:2], P, [0], DATA, kind="pixel", circular=True)

@@ -71,7 +71,7 @@ def test_colors_and_their_transpose():
     """B B^T = C, and <B w, v> = <w, B^T v> of the numbers that w holds."""
     p = prior(models=2)
     v, u = torch.randn(2, 2, 4, L * K, Y, X, generator=rng(7), dtype=torch.double)
-    assert torch.allclose(p.colored(p.whitened(v)), p.covariance(v))
+    assert torch.allclose(p.colored(p.whitened(v)), p.turned(v, lambda values: values))
     w = p.whitened(u)
     inner = (torch.view_as_real(w) * torch.view_as_real(p.whitened(v))).sum()
     assert torch.allclose((p.colored(w) * v).sum(), inner)

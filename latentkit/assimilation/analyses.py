@@ -66,8 +66,7 @@ def ground(
     coder, _ = slams.coder(columns, preset, seeds, data, retrain=retrain)
     z = slams.encoded(coder, columns.train)
     latent, _ = slams.prior(z, preset, seeds, data, kind="latent", circular=columns.circular, retrain=retrain)
-    # The pixel prior's weights come from a GPU: hours here, so that training the others again leaves it alone.
-    pixel, _ = slams.prior(columns.train, preset, seeds, data, kind="pixel", circular=columns.circular)
+    pixel, _ = slams.prior(columns.train, preset, seeds, data, kind="pixel", circular=columns.circular, retrain=retrain)
     linear = Readout(z, columns.train, there=columns.there, ridge=preset.ridge, circular=columns.circular)
     block = linear.block
     coarse = (lat.unflatten(0, (-1, block[0])).mean(1), lon.unflatten(0, (-1, block[1])).mean(1))
@@ -187,10 +186,11 @@ def residual(
     """Return draws with what their decoder misses: equation 2; without rng their mean, given the latents."""
     D = torch.stack([(one - g.told).square().mean(0) for one in read])[:, None, None, None]  # (s, 1, 1, 1, c, y, x)
     y, there = seen[None, :, None], torch.isfinite(seen)[None, :, None]
-    drawn = torch.zeros_like if rng is None else lambda like: normal(like.shape[1:], rng, like)
-    draws = draws + D.sqrt() * drawn(draws)
+    if rng is not None:
+        draws = draws + D.sqrt() * normal(draws.shape[1:], rng, draws)
     gap = y - view(draws)
-    gap = gap + view.std * drawn(gap)
+    if rng is not None:
+        gap = gap + view.std * normal(gap.shape[1:], rng, gap)
     total = view.rows.square() @ D @ view.columns.square().mT + view.std.square()
     scaled = torch.where(there, gap / total, 0)
     return draws + D * (view.rows.mT @ scaled @ view.columns)

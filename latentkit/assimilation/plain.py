@@ -68,10 +68,9 @@ def interpolated(view: View, seen: Tensor, *, circular: bool = True) -> Tensor: 
 class Climatological:
     """Analyze days by equation 1, column by column: ensemble optimal interpolation.
 
-    days (N, c, y, x): of the past; lat (y), lon (x) [degrees]; views: a View, or a tuple of those seen at once, each
-    with errors of its own; radius [km]: of the taper, at which it has fallen to 0.63, as of `etkf.Local` (its reach is
-    3.64 of them), inf for none; scale: s; lags: see the head of this module, `days` are then consecutive; every: which
-    of them are members.
+    days (N, c, y, x): of the past; lat (y), lon (x) [degrees]; view: one that is joined of several, too;
+    radius [km]: of the taper, at which it has fallen to 0.63, as of `etkf.Local` (its reach is 3.64 of them), inf for
+    none; scale: s; lags: see the head of this module, `days` are then consecutive; every: which of them are members.
 
     mean (c, y, x): m; deviation (c, y, x): of errors of the analysis, as it believes (the root of the diagonal of
     equation 2), of a day with all its lags. The work is in observations or members, whichever are fewer, times the
@@ -86,55 +85,49 @@ class Climatological:
         days: Tensor,
         lat: Tensor,
         lon: Tensor,
-        views: View | tuple[View, ...],
+        view: View,
         *,
         radius: float,
         scale: float = 1.0,
         lags: int = 0,
         every: int = 1,
     ):
-        self.views = (views,) if isinstance(views, View) else tuple(views)
         if not radius > 0 or not scale > 0:
             raise ValueError(f"the radius of localization is {radius}, the scale {scale}; expected numbers above 0")
         if lags < 0 or every < 1:
             raise ValueError(f"lags is {lags}, every {every}; expected 0 or more, and 1 or more")
         if days.ndim != 4 or days.shape[2:] != (len(lat), len(lon)):
             raise ValueError(f"days have shape {tuple(days.shape)}; expected (N, c, {len(lat)}, {len(lon)})")
-        for view in self.views:
-            sees = (view.seen.shape[0], view.rows.shape[1], view.columns.shape[1])
-            if sees != days.shape[1:]:
-                raise ValueError(f"a view is of maps {sees}; expected {tuple(days.shape[1:])}, as of the days")
+        sees = (view.seen.shape[0], view.rows.shape[1], view.columns.shape[1])
+        if sees != days.shape[1:]:
+            raise ValueError(f"the view is of maps {sees}; expected {tuple(days.shape[1:])}, as of the days")
         self.members = torch.arange(lags, len(days) - lags, every, device=days.device)
         if len(self.members) < 2:
             raise ValueError(f"{len(days)} days with lags of {lags} and every {every} leave {len(self.members)} members"
                              "; expected 2 or more: give more days")
-        if not any(view.seen.any() for view in self.views):
-            raise ValueError("the views see nothing; expected a block of a channel, or more")
+        if not view.seen.any():
+            raise ValueError("the view sees nothing; expected a block of a channel, or more")
         if not days.isfinite().all():
             raise ValueError("days have values that are not finite; expected 0 where there is nothing")
-        self.days, self.radius, self.scale, self.lags = days, radius, scale, lags
+        self.days, self.view, self.radius, self.scale, self.lags = days, view, radius, scale, lags
         self.points = torch.cartesian_prod(lat.double(), lon.double()).to(days.device)
         self.mean = days[self.members].mean(0)
         self._known: dict[tuple[int, int], tuple] = {}
         self.deviation = self._gain(lags, lags)[2]
 
-    def __call__(self, seen: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Return the analysis (..., c, y, x) of what each view sees (..., c, y', x').
+    def __call__(self, seen: Tensor) -> Tensor:  # (..., c, y', x') -> (..., c, y, x)
+        """Return the analysis of what the view sees.
 
         With lags the axis before channels is of consecutive days; the first and last of them do with fewer others, and
         those gains are found when first needed.
 
-        Raises ValueError for another number of views, another shape, and values missing where a view sees.
+        Raises ValueError for another shape, no axis of days with lags, and values missing where the view sees.
         """
-        parts = (seen,) if isinstance(seen, Tensor) else tuple(seen)
-        if len(parts) != len(self.views):
-            raise ValueError(f"observations of {len(parts)} views; expected those of {len(self.views)}")
-        parts = [_fitting(view, part) for view, part in zip(self.views, parts, strict=True)]
-        ahead = {part.shape[:-3] for part in parts}
-        if len(ahead) > 1 or (self.lags and len(parts[0].shape) < 4):
-            raise ValueError(f"observations of shapes {[tuple(part.shape) for part in parts]}; expected the same axes "
-                             "before channels, with lags one of days among them")
-        y = torch.cat([part[..., view.seen] for view, part in zip(self.views, parts, strict=True)], -1)  # (..., o)
+        seen = _fitting(self.view, seen)
+        if self.lags and seen.ndim < 4:
+            raise ValueError(f"observations have shape {tuple(seen.shape)}; with lags an axis of days is expected "
+                             "before channels")
+        y = seen[..., self.view.seen]  # (..., o)
         if not self.lags:
             return self._analyzed(y, 0, 0)
         days, whole, found = y.shape[-2], range(self.lags, y.shape[-2] - self.lags), []  # whole: with all their lags
@@ -168,14 +161,14 @@ class Climatological:
             return self._known[before, after]
         c, y, x = self.mean.shape
         a = math.sqrt(self.scale / (len(self.members) - 1))
-        seen = torch.cat([view(self.days)[:, view.seen] for view in self.views], 1)
+        seen = self.view(self.days)[:, self.view.seen]
         Y = torch.cat([seen[self.members + j] for j in range(-before, after + 1)], 1)  # (N, o)
         expected = Y.mean(0)
         Y = (a * (Y - expected)).mT.contiguous()  # (o, N), rows of which are picked
         variance = Y.square().sum(1)
         Z = a * (self.days[self.members] - self.mean)
-        std = torch.cat([view.std.expand(view.seen.shape)[view.seen] for view in self.views])
-        where = torch.cat([_where(view, self.points.view(y, x, 2)) for view in self.views])
+        std = self.view.std.expand(self.view.seen.shape)[self.view.seen]
+        where = _where(self.view, self.points.view(y, x, 2))
         std, where = (part.repeat(1 + before + after, *[1] * (part.ndim - 1)) for part in (std, where))
         gains, deviation = [], torch.empty_like(self.mean)
         for row in range(y):

@@ -86,16 +86,14 @@ class Readout:
         at = torch.stack([outward[:, None].expand(-1, inward.shape[1], -1).flatten(),
                           inward[:, :, None].expand(-1, -1, outward.shape[1]).flatten()])  # fmt: skip
         A, size = _matrix(view, self.there), (self.there.numel(), k * y * x)
-        push, pull, shift = [], [], []
+        pairs, shift = [], []
         for weight in self.weight:
             D = torch.sparse_coo_tensor(at, weight[:, :-1].flatten(), size).coalesce().to_sparse_csr()
-            H = (A @ D).to_sparse_coo().coalesce()
-            push.append(H.to_sparse_csr())
-            pull.append(H.t().coalesce().to_sparse_csr())
+            pairs.append(_both(A @ D))
             fixed = torch.empty(len(self.there.flatten())).to(weight)
             fixed[outward] = weight[:, -1]
             shift.append(A @ fixed[:, None])
-        return Seen(push, pull, torch.stack(shift)[..., 0], view.seen, (days, k, y, x))
+        return Seen(*zip(*pairs, strict=True), torch.stack(shift)[..., 0], view.seen, (days, k, y, x))
 
 
 class Plain:
@@ -111,9 +109,8 @@ class Plain:
     def seen(self, view: View, days: int) -> "Seen":
         """Return what a view sees of windows of days."""
         with _silent():
-            A = _matrix(view, self.there)
-            transposed = A.to_sparse_coo().t().coalesce().to_sparse_csr()
-        return Seen([A], [transposed], torch.zeros(1, len(A)).to(A.values()), view.seen, (days, *self.there.shape))
+            A, transposed = _both(_matrix(view, self.there))
+        return Seen((A,), (transposed,), torch.zeros(1, len(A)).to(A.values()), view.seen, (days, *self.there.shape))
 
 
 @dataclass(frozen=True)
@@ -123,8 +120,8 @@ class Seen:
     Observations are (s, n, days, o), those of a day that a view sees in the order of `view.seen`.
     """
 
-    H: list
-    transposed: list
+    H: tuple[Tensor, ...]
+    transposed: tuple[Tensor, ...]
     shift: Tensor
     mask: Tensor
     shape: tuple[int, ...]
@@ -169,6 +166,11 @@ def _silent():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
+
+
+def _both(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a sparse matrix and its transpose, both by rows."""
+    return H, H.to_sparse_coo().coalesce().t().coalesce().to_sparse_csr()
 
 
 def _matrix(view: View, there: Tensor) -> Tensor:  # sparse (o, c y x)

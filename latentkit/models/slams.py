@@ -17,6 +17,7 @@ CODER = ("coder_widths", "latent", "modality_weight", "latent_noise", "hidden", 
          "coder_rate", "decay")  # fmt: skip
 PUBLISHED = ("published_widths", "latent", "coder_batch", "coder_passes", "coder_rate", "decay")
 PRIOR = ("window", "blocks", "prior_decay")
+KINDS = {"latent": "prior", "pixel": "pixel", "long": "long"}  # of priors, and what their settings begin with
 
 
 def coder(
@@ -59,16 +60,17 @@ def prior(
 ) -> tuple[Denoiser, History]:
     """Return a stack of networks that tell the noise of windows of series, and their training's history.
 
-    series: consecutive training days, latents (s, n, k, y, x) or channels (n, c, y, x); kind: "latent" or "pixel".
+    series: consecutive training days, latents (s, n, k, y, x) or channels (n, c, y, x); kind: "latent", "pixel", or
+    "long", a pixel prior that is wider and trained for longer (hours on two cores: what is shipped is of a GPU).
 
     Raises ValueError for another kind, and for fewer days than a window has.
     """
-    if kind not in ("latent", "pixel"):
-        raise ValueError(f"kind is {kind!r}; expected 'latent' or 'pixel'")
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
     windows = series.shape[-4] - preset.window + 1
     if windows < 1:
         raise ValueError(f"{series.shape[-4]} days; expected {preset.window} or more, the length of a window")
-    of = "prior" if kind == "latent" else "pixel"
+    of = KINDS[kind]
     widths, batch, passes, rate = (getattr(preset, f"{of}_{what}") for what in ("widths", "batch", "passes", "rate"))
     rng = [generator(s, "init") for s in seeds]
     model = Denoiser((preset.window, *series.shape[-3:]), widths, preset.blocks, rng, circular=circular)
@@ -83,7 +85,8 @@ def prior(
     more = {"widths": list(widths), "batch": batch, "passes": passes, "rate": rate}
     more |= {"shape": list(series.shape[-3:]), "days": series.shape[-4]}
     only = PRIOR + (CODER if kind == "latent" else ())
-    identity = weights.identity(preset, seeds, data, only=only, kind=kind, **more)
+    told = "latent" if kind == "latent" else "pixel"  # what it is a prior of
+    identity = weights.identity(preset, seeds, data, only=only, kind=told, **more)
     history = weights.obtain(model, f"slams_{kind}", identity, train, retrain=retrain, bits=8)
     return model.requires_grad_(False), history
 

@@ -122,10 +122,6 @@ class Zonal:
         """Return the noise that windows hold at time t."""
         return (x - diffusion.mu(t) * self.denoised(x, t)) / diffusion.sigma(t)
 
-    def covariance(self, v: Tensor) -> Tensor:
-        """Return C v, the covariance of windows."""
-        return self.turned(v, lambda values: values)
-
     def spread(self, v: Tensor, t: float) -> Tensor:
         """Return cov(x0 | x(t)) v: equation 3."""
         square = _ratio(t)

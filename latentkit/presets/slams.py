@@ -35,6 +35,10 @@ class SLAMS:
     pixel_batch: int  # section 3.3: 64
     pixel_passes: int  # section 3.3: 64 epochs
     pixel_rate: float  # of learning; section 3.3: 2e-4, with a linear decay
+    long_widths: tuple[int, ...]  # ours: of a prior of fields that is trained for longer than all else
+    long_batch: int
+    long_passes: int
+    long_rate: float
     prior_decay: float  # of weights; section 3.3: 1e-3
     # Sampling
     steps: int  # section 3.3: 512
@@ -74,10 +78,14 @@ PRESETS = three(
     prior_batch=(8, 16, 64),
     prior_passes=(1, 20, 64),
     prior_rate=(5e-3, 2e-3, 2e-4),
-    pixel_widths=((8, 8), (32, 64, 96), (64, 128, 256)),
-    pixel_batch=(8, 32, 64),
-    pixel_passes=(1, 184, 64),
+    pixel_widths=((8, 8), (24, 48, 72), (64, 128, 256)),
+    pixel_batch=(8, 8, 64),
+    pixel_passes=(1, 20, 64),
     pixel_rate=(5e-3, 1.5e-3, 2e-4),
+    long_widths=((8, 8), (32, 64, 96), (64, 128, 256)),
+    long_batch=(8, 32, 64),
+    long_passes=(1, 184, 256),
+    long_rate=(5e-3, 1.5e-3, 2e-4),
     prior_decay=(1e-2, 1e-2, 1e-3),
     steps=(8, 32, 512),
     corrections=(0, 0, 1),
