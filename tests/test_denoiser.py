@@ -36,11 +36,31 @@ def test_noise_without_a_turn_is_that_of_unit_variance():
     assert torch.allclose(net(x, 0.4), df.sigma(0.4) * x)
 
 
-def test_a_stack_is_its_models():
-    net, x = Denoiser(SHAPE, (8, 12), 2, rngs(2), circular=True), windows()
+def test_blocks_are_points_with_more_channels():
+    """Where a block's four points hold one number, a network of blocks tells what one of single points would."""
+    x = windows(1)
+    wide = x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    points = Denoiser(SHAPE, (8, 12), 1, rngs(1), circular=True)
+    blocks = Denoiser((3, 2, 16, 32), (8, 12), 1, rngs(1), circular=True, block=2)
+    with torch.no_grad():  # inward the mean of four, outward four times the same
+        own = ("first.weight", "last.weight", "last.bias", "gain")
+        blocks.load_state_dict({k: v for k, v in points.state_dict().items() if not k.startswith(own)}, strict=False)
+        first = points.first.weight.unflatten(1, (6, 9))
+        blocks.first.weight.copy_((first / 4).repeat_interleave(4, 1).flatten(1, 2))
+        blocks.last.weight.copy_(points.last.weight.repeat_interleave(4, 2))
+        blocks.last.bias.copy_(points.last.bias.repeat_interleave(4, 1))
+        for ours, theirs in zip(blocks.gain.parameters(), points.gain.parameters(), strict=True):
+            ours.copy_(theirs.repeat_interleave(4, -1))
+    expected = points(x, 0.4).repeat_interleave(2, -1).repeat_interleave(2, -2)
+    assert torch.allclose(blocks(wide, 0.4), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_stack_is_its_models(block):
+    net, x = Denoiser(SHAPE, (8, 12), 2, rngs(2), circular=True, block=block), windows()
     rng = lambda: [generator(i, "step") for i in (0, 1)]  # noqa: E731
     both = net.loss([x], 0, rng())[0]
-    alone = Denoiser(SHAPE, (8, 12), 2, rngs(2)[1:], circular=True)
+    alone = Denoiser(SHAPE, (8, 12), 2, rngs(2)[1:], circular=True, block=block)
     assert torch.allclose(alone(x[1:], 0.5), net(x, 0.5)[1:], atol=1e-5)
     assert torch.allclose(alone.loss([x[1:]], 0, rng()[1:])[0], both[1:], rtol=1e-4)
 

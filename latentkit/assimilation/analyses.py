@@ -84,6 +84,12 @@ def single(g: Ground, model: int) -> Ground:
     )
 
 
+def longer(g: Ground, seeds: Sequence[int], data: dict) -> Ground:
+    """Return the ground with the pixel prior that was trained for longer; where its weights do not fit, in hours."""
+    pixel, _ = slams.prior(g.columns.train, g.preset, seeds, data, kind="long", circular=g.columns.circular)
+    return replace(g, pixel=pixel)
+
+
 def of_fields(g: Ground) -> Ground:
     """Return the ground with a Gaussian of fields in place of that of latents, in what `gaussian` uses.
 

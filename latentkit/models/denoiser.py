@@ -15,7 +15,8 @@ after T. Salimans and J. Ho (2022), Progressive distillation for fast sampling o
 right for N(0, I) where u = 0, and x0 = mu x - sigma u stays bounded. g is one number a channel.
 
 The paper pads in a circle both ways, across the poles too; here a circle is one of longitude alone. Convolutions alone
-cannot tell places apart, whose variances differ: each depth has a map of its own, added to its channels (ours).
+cannot tell places apart, whose variances differ: each depth has a map of its own, added to its channels (ours). A block
+of points can be one point with as many more channels (ours), which makes fields as cheap as latents.
 """
 
 import math
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import interpolate, silu
+from torch.nn.functional import interpolate, pixel_shuffle, pixel_unshuffle, silu
 
 from latentkit.models import diffusion
 from latentkit.models.nets import MLP, normal
@@ -52,9 +53,9 @@ class Denoiser(nn.Module):
     """A stack of s networks that tell the noise of windows.
 
     shape: (days, c, y, x) of a window; widths: channels at each depth; blocks: at each depth, on the way down and as
-    many on the way up; rng: one generator a model.
+    many on the way up; rng: one generator a model; block: points that are one point to the network, each way.
 
-    Raises ValueError for a grid that cannot be halved between depths.
+    Raises ValueError for a grid that has no whole blocks, or cannot be halved between depths.
     """
 
     def __init__(
@@ -65,16 +66,19 @@ class Denoiser(nn.Module):
         rng: Sequence[Generator],
         *,
         circular: bool,
+        block: int = 1,
     ):
         super().__init__()
-        days, c, *grid = shape
+        days, c, *points = shape
         halvings = len(widths) - 1
-        if any(n % 2**halvings for n in grid):
-            raise ValueError(f"a grid of {grid[0]} x {grid[1]} cannot be halved {halvings} times; give fewer widths")
+        if any(n % (block * 2**halvings) for n in points):
+            raise ValueError(f"a grid of {points[0]} x {points[1]} in blocks of {block} cannot be halved {halvings} "
+                             "times; give fewer widths")
+        grid, inward = [n // block for n in points], days * c * block**2
         conv = lambda a, b, stride=1: Stencil(a, b, rng, circular=circular, stride=stride)  # noqa: E731
         several = lambda w: nn.ModuleList(Block(w, rng, circular=circular) for _ in range(blocks))  # noqa: E731
-        self.shape = tuple(shape)
-        self.first, self.last = conv(days * c, widths[0]), conv(widths[0], days * c)
+        self.shape, self.block = tuple(shape), block
+        self.first, self.last = conv(inward, widths[0]), conv(widths[0], inward)
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         self.down, self.up = (nn.ModuleList(several(w) for w in widths) for _ in range(2))
         self.smaller = nn.ModuleList(conv(a, b, 2) for a, b in pairs)
@@ -83,7 +87,7 @@ class Denoiser(nn.Module):
             torch.zeros(len(rng), w, *(n >> i for n in grid)) for i, w in enumerate(widths)
         )
         self.time = MLP((FEATURES, HIDDEN, FEATURES), rng)
-        self.gain = MLP((FEATURES, days * c), rng)
+        self.gain = MLP((FEATURES, inward), rng)
         self.register_buffer("rates", torch.exp(torch.linspace(0, math.log(200), FEATURES // 2)), persistent=False)
 
     def forward(self, x: Tensor, t) -> Tensor:  # (s, n, days c, y, x), number or (s, n) -> as x
@@ -93,7 +97,8 @@ class Denoiser(nn.Module):
 
     def turned(self, x: Tensor, t) -> Tensor:
         """Return u of equation 14."""
-        s, given = len(x), x
+        s, x = len(x), pixel_unshuffle(x, self.block)
+        given = x
         t = t if isinstance(t, Tensor) else x.new_full((s, 1), t)
         phase = t[..., None] * self.rates
         time = silu(self.time(torch.cat([phase.sin(), phase.cos()], -1)))
@@ -109,7 +114,7 @@ class Denoiser(nn.Module):
             for block in self.up[i]:
                 x = block(x, time)
         told = self.last(silu(_normalized(x, s))).unflatten(1, (s, -1)).transpose(0, 1)
-        return told + self.gain(time)[..., None, None] * given
+        return pixel_shuffle(told + self.gain(time)[..., None, None] * given, self.block)
 
     def loss(self, batch, step: int, rng: Sequence[Generator]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return equation 14 (s), a mean over numbers, for windows (s, n, days c, y, x)."""

@@ -73,7 +73,9 @@ def prior(
     of = KINDS[kind]
     widths, batch, passes, rate = (getattr(preset, f"{of}_{what}") for what in ("widths", "batch", "passes", "rate"))
     rng = [generator(s, "init") for s in seeds]
-    model = Denoiser((preset.window, *series.shape[-3:]), widths, preset.blocks, rng, circular=circular)
+    block = preset.pixel_block if kind == "pixel" else 1
+    shape = (preset.window, *series.shape[-3:])
+    model = Denoiser(shape, widths, preset.blocks, rng, circular=circular, block=block)
 
     def train(_, checkpoint: Path) -> History:
         batches = Windows(series, preset.window, Shuffled([torch.arange(windows)], batch, seeds, [False]))
@@ -85,6 +87,7 @@ def prior(
     more = {"widths": list(widths), "batch": batch, "passes": passes, "rate": rate}
     more |= {"shape": list(series.shape[-3:]), "days": series.shape[-4]}
     only = PRIOR + (CODER if kind == "latent" else ())
+    more |= {"block": block} if block > 1 else {}
     told = "latent" if kind == "latent" else "pixel"  # what it is a prior of
     identity = weights.identity(preset, seeds, data, only=only, kind=told, **more)
     history = weights.obtain(model, f"slams_{kind}", identity, train, retrain=retrain, bits=8)

@@ -32,6 +32,7 @@ class SLAMS:
     prior_passes: int  # section 3.3: 64 epochs
     prior_rate: float  # of learning; section 3.3: 2e-4, with a linear decay
     pixel_widths: tuple[int, ...]  # of the prior of fields; section 3.3: 64, 128, 256
+    pixel_block: int  # ours: points told as one, each way; section 3.3: none
     pixel_batch: int  # section 3.3: 64
     pixel_passes: int  # section 3.3: 64 epochs
     pixel_rate: float  # of learning; section 3.3: 2e-4, with a linear decay
@@ -79,6 +80,7 @@ PRESETS = three(
     prior_passes=(1, 20, 64),
     prior_rate=(5e-3, 2e-3, 2e-4),
     pixel_widths=((8, 8), (24, 48, 72), (64, 128, 256)),
+    pixel_block=(2, 2, 1),
     pixel_batch=(8, 8, 64),
     pixel_passes=(1, 20, 64),
     pixel_rate=(5e-3, 1.5e-3, 2e-4),
