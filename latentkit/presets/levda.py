@@ -135,7 +135,7 @@ PRESETS = three(
     dear=(1, 2, 10),
     noise=(0.1, 0.1, 0.1),
     sensors=(6, 10, 10),
-    windows=(2, 5, 5), iterations=(2, 30, 100),
+    windows=(2, 5, 5), iterations=(1, 30, 100),
     started_reynolds=((20.0, 60.0), (20.0, 60.0), (500.0, 1500.0)),
     started_outputs=(4, 20, 40),
     started_observed=(2, 10, 20),
