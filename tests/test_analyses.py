@@ -48,6 +48,12 @@ def test_all_methods_answer_in_one_shape(ground):
         assert not draws[..., ~ground.columns.there].any()
 
 
+def test_the_longer_prior_takes_the_place_of_the_pixel_prior_alone(ground):
+    other = analyses.longer(ground, [0, 1], {"name": "made", "period": None, "sha256": None})
+    assert (other.pixel.shape, other.pixel.block, ground.pixel.block) == (ground.pixel.shape, 1, P.pixel_block)
+    assert other.latent is ground.latent and other.gaussian is ground.gaussian
+
+
 def test_optimal_interpolation_is_the_plain_one(ground):
     eyes, truth, seen = seen_by(ground)
     found = analyses.optimal(ground, eyes, 800.0)
