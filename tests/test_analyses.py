@@ -10,6 +10,7 @@ import xarray as xr
 from latentkit import columns, scores
 from latentkit.assimilation import analyses
 from latentkit.assimilation.views import joined, view
+from latentkit.models import diffusion, slams
 from latentkit.presets import preset
 from latentkit.sources import identity
 
@@ -52,6 +53,36 @@ def test_the_longer_prior_takes_the_place_of_the_pixel_prior_alone(ground):
     other = analyses.longer(ground, [0, 1], {"name": "made", "period": None, "sha256": None})
     assert (other.pixel.shape, other.pixel.block, ground.pixel.block) == (ground.pixel.shape, 1, P.pixel_block)
     assert other.latent is ground.latent and other.gaussian is ground.gaussian
+
+
+class White:
+    """Tell the noise of standard normal latents."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def __call__(self, x, t):
+        return diffusion.sigma(t) * x
+
+
+def test_the_reference_observes_latents(ground, monkeypatch):
+    """Of white latents with errors of 0.5 a draw keeps 1 / (1 + 0.25), about what gamma 0.2 does, where one is seen."""
+    _, truth, _ = seen_by(ground)
+    levels = list(range(ground.columns.levels))
+    mask = torch.zeros(len(ground.columns.there), 1, 1)
+    mask[levels] = 1
+    z = slams.encoded(ground.coder, truth.flatten(0, 1), mask).unflatten(1, truth.shape[:2])
+    monkeypatch.setattr(slams, "decoded", lambda coder, z: z)
+    white = replace(ground, latent=White(ground.latent.shape), preset=replace(P, guided_steps=50))
+    told = lambda **cells: analyses.encoded(  # noqa: E731
+        white, truth, levels, 1, rng(), 0.2, rng(1), noise=0.5, **{"coarse": 1, "gap": 1} | cells
+    )[:, :, 0]
+    kept = lambda draws, part: float((draws * z)[part].sum() / z[part].square().sum())  # noqa: E731
+    assert kept(told(), ...) == pytest.approx(0.8, abs=0.05)
+    half = told(gap=4)  # every second of latents twice as coarse, from the first on
+    assert kept(half, (..., slice(None, None, 2), slice(None, None, 2))) == pytest.approx(0.8, abs=0.08)
+    assert abs(kept(half, (..., slice(1, None, 2), slice(None)))) < 0.05
+    assert kept(told(coarse=8), ...) < 0.5
 
 
 def test_optimal_interpolation_is_the_plain_one(ground):

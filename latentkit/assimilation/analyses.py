@@ -10,6 +10,9 @@ training. What a decoder misses is an error of the observations too, as seen on 
 
     R = diag(std^2 + mean over days and blocks (A(g(f(v))) - A(v))^2), a channel each                               (1)
 
+The reference code observes f(v) in place of v for its latent method, so that errors mean one thing there and another in
+fields (`encoded`): its own definition, for which nobody has the observations.
+
 Draws of latents do not vary what a decoder misses, though where all is seen well it is most of what is left. `residual`
 draws it besides, as if it were independent from point to point, with the variance D that it has on training days:
 
@@ -29,7 +32,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentkit.assimilation import plain
-from latentkit.assimilation.views import View
+from latentkit.assimilation.views import View, view
 from latentkit.models import conditioned, diffusion, slams
 from latentkit.models.nets import normal
 from latentkit.models.readout import Plain, Readout
@@ -158,6 +161,26 @@ def latent(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Genera
     return slams.decoded(g.coder, z.flatten(1, 3)).unflatten(1, z.shape[1:4])
 
 
+def encoded(
+    g: Ground, truth: Tensor, channels: Sequence[int], draws: int, rng: Sequence[Generator], gamma: float,
+    errors: Sequence[Generator], *, coarse: int, gap: int, noise: float,
+) -> Tensor:  # fmt: skip
+    """Return draws of the latent prior from observations of the truth's latents: the reference's definition.
+
+    truth (w, days, c, y, x), of which the encoder sees channels; errors: of observations, one generator a model, with a
+    deviation of `noise` in units of latents; coarse, gap: in cells of fields, at least one cell of latents.
+    """
+    block = g.readout.block
+    mask = torch.zeros(len(g.columns.there), 1, 1).index_fill(0, torch.tensor(list(channels)), 1)
+    z = slams.encoded(g.coder, truth.flatten(0, 1), mask).unflatten(1, truth.shape[:2])
+    area = g.columns.area.unflatten(1, (-1, block[1])).unflatten(0, (-1, block[0])).mean((1, 3))
+    cells = {"coarse": max(1, coarse // block[0]), "gap": max(1, gap // block[0])}
+    eyes = view(area, torch.ones(z.shape[-3:], dtype=torch.bool), noise, **cells)
+    seen = torch.stack([eyes.observed(one, e) for one, e in zip(z, errors, strict=True)])
+    z = _sampled(g, g.latent, eyes, eyes, eyes.std, seen, draws, rng, gamma)
+    return slams.decoded(g.coder, z.flatten(1, 3)).unflatten(1, z.shape[1:4])
+
+
 def gaussian(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator]) -> Tensor:
     """Return draws of `conditioned.posterior`; draws 0 for the mean that many of them would have.
 
@@ -281,12 +304,12 @@ def _sampled(
     g: Ground, model, view: View, observe: Callable, std: Tensor, seen: Tensor, draws: int, rng: Sequence[Generator],
     gamma: float,
 ) -> Tensor:  # fmt: skip
-    """Return guided series (s, w, draws, days, c, y, x) of a prior."""
+    """Return guided series (s, w, draws, days, c, y, x) of a prior; seen (w, days, ...), or (s, w, days, ...)."""
     _nothing(view)
     length, *shape = model.shape
-    w, days = seen.shape[:2]
+    w, days = seen.shape[-5:-3]
     start = torch.stack([torch.randn(w * draws, days, *shape, generator=one) for one in rng])
-    y = seen.repeat_interleave(draws, 0)[None]
+    y = seen.repeat_interleave(draws, -5)
     noise = diffusion.guided(diffusion.blankets(model, length), observe, y, std, gamma=gamma)
     p = g.preset
     order = 1 if p.corrections else 2

@@ -94,11 +94,13 @@ def prior(
     return model.requires_grad_(False), history
 
 
-def encoded(model: nn.Module, days: Tensor, *, batch: int = 16) -> Tensor:  # (n, c, y, x) -> (s, n, k, y, x)
-    """Return the latents of days by each model of a stack, some at a time."""
+def encoded(
+    model: nn.Module, days: Tensor, seen: Tensor | None = None, *, batch: int = 16
+) -> Tensor:  # (n, c, y, x) -> (s, n, k, y, x)
+    """Return the latents of days by each model of a stack, some at a time; seen: as of `Autoencoder.encode`."""
     s = len(next(model.parameters()))
     with torch.no_grad():
-        return torch.cat([model.encode(some.expand(s, *some.shape)) for some in days.split(batch)], 1)
+        return torch.cat([model.encode(some.expand(s, *some.shape), seen) for some in days.split(batch)], 1)
 
 
 def decoded(model: nn.Module, z: Tensor, *, batch: int = 16) -> Tensor:  # (s, n, k, y, x) -> (s, n, c, y, x)

@@ -44,6 +44,8 @@ class SLAMS:
     # Sampling
     steps: int  # section 3.3: 512
     corrections: int  # section 3.3: 1 step; none: a sampler of second order
+    few_steps: tuple[int, ...]  # ours: held against full_steps
+    full_steps: int  # section 3.3: 512
     tau: float  # section 3.3: 0.5
     gammas: tuple[float, ...]  # section 3.3: 1e-2; of several the best on the validation year is taken
     draws: int  # ours: an ensemble; the reference draws one
@@ -91,6 +93,8 @@ PRESETS = three(
     prior_decay=(1e-2, 1e-2, 1e-3),
     steps=(8, 32, 512),
     corrections=(0, 0, 1),
+    few_steps=((2, 4), (4, 8, 16, 32), (4, 8, 16, 32, 64, 128)),
+    full_steps=(8, 512, 512),
     tau=(0.5, 0.5, 0.5),
     gammas=((1e0,), (1e-2, 1e-1, 1e0, 1e1), (1e-2,)),
     draws=(2, 6, 32),
