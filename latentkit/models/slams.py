@@ -61,7 +61,7 @@ def prior(
     """Return a stack of networks that tell the noise of windows of series, and their training's history.
 
     series: consecutive training days, latents (s, n, k, y, x) or channels (n, c, y, x); kind: "latent", "pixel", or
-    "long", a pixel prior that is wider and trained for longer (hours on two cores: what is shipped is of a GPU).
+    "long", a pixel prior without blocks, trained for longer (hours on two cores: what is shipped is of a GPU).
 
     Raises ValueError for another kind, and for fewer days than a window has.
     """
