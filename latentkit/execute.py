@@ -120,7 +120,7 @@ def execute(
             lambda: papermill.execute_notebook(
                 str(notebook.path),
                 str(copy),
-                parameters=parameters,
+                parameters=json.loads(json.dumps(parameters)),  # papermill writes a tuple as a text
                 engine_name="latentkit",
                 kernel_name="python3",
                 language="python",

@@ -27,6 +27,13 @@ def test_run_takes_parameters_and_keeps_an_executed_copy(project):
     assert not (project / "figures").exists(), "a run of one's own does not touch the project's figures"
 
 
+def test_a_tuple_among_overrides_arrives_as_one(project):
+    rc, _, err = answer(project, "run", "0", "-p", "OVERRIDES", '{"hidden": (5, 6)}')
+    assert (rc, err) == (0, "")
+    (record,) = (project / "runs").glob(f"{NAME}-*/figures/teaching/tiny_fig01.json")
+    assert json.loads(record.read_text())["preset"]["hidden"] == [5, 6]
+
+
 @pytest.mark.parametrize(
     "words, told",
     [
