@@ -1,13 +1,11 @@
-"""Analyses of columns by all methods, on few days and models that are hardly trained, and their scores."""
+"""Analyses of columns by all methods, on few days and models that are hardly trained."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-import xarray as xr
 
-from latentkit import columns, scores
+from latentkit import columns
 from latentkit.assimilation import analyses
 from latentkit.assimilation.views import joined, view
 from latentkit.models import diffusion, slams
@@ -74,7 +72,7 @@ def test_the_reference_observes_latents(ground, monkeypatch):
     z = slams.encoded(ground.coder, truth.flatten(0, 1), mask).unflatten(1, truth.shape[:2])
     monkeypatch.setattr(slams, "decoded", lambda coder, z: z)
     white = replace(ground, latent=White(ground.latent.shape), preset=replace(P, guided_steps=50))
-    told = lambda **cells: analyses.encoded(  # noqa: E731
+    told = lambda **cells: analyses.reference(  # noqa: E731
         white, truth, levels, 1, rng(), 0.2, rng(1), noise=0.5, **{"coarse": 1, "gap": 1} | cells
     )[:, :, 0]
     kept = lambda draws, part: float((draws * z)[part].sum() / z[part].square().sum())  # noqa: E731
@@ -147,46 +145,6 @@ def test_one_model_of_the_ground(ground):
     assert alone.shape[0] == 1
     # What the decoders miss is a mean over models, so that R differs a little.
     assert float((alone[0] - both[1]).square().mean().sqrt() / both[1].square().mean().sqrt()) < 0.2
-
-
-def test_scores_are_those_of_the_scores(ground):
-    c = ground.columns
-    truth = torch.stack([c.tested[1:4], c.tested[9:12]])
-    draws = truth[None, :, None] + 0.5 * torch.randn(2, 2, 3, *truth.shape[1:], generator=rng()[0])
-    found = analyses.scored(ground, draws, truth)
-    dims = ("window", "day", "level", "lat", "lon")
-    levels = slice(0, c.levels)
-    label = lambda v, d: xr.DataArray((v[..., levels, :, :] * c.scale[levels, None, None]).double().numpy(), dims=d)  # noqa: E731
-    a, b = label(draws[1], ("window", "draw", *dims[1:])), label(truth, dims)
-    weights, over = xr.DataArray(c.area.double().numpy(), dims=("lat", "lon")), ("window", "day", "lat", "lon")
-    expected = {
-        "rmse": scores.rmse(a.mean("draw"), b, over, weights=weights),
-        "crps": scores.crps(a, b, over, fair=True, dim="draw", weights=weights),
-        "ratio": scores.spread_error_ratio(a, b, over, dim="draw", weights=weights),
-    }
-    for what, values in expected.items():
-        assert np.allclose([row[what] for row in found if row["model"] == 1], values.values, rtol=1e-4)
-    far = [scores.pooled_wasserstein(a.isel(draw=i, level=0), b.isel(level=0)) for i in range(3)]
-    assert found[c.levels]["wasserstein"] == pytest.approx(float(sum(far)) / 3, rel=1e-4)
-    assert found[0]["limit"] < found[0]["rmse"]
-    single = analyses.scored(ground, draws[:, :, :1], truth, torch.full(truth.shape[1:], 0.5))
-    gauss = scores.crps_gaussian(
-        label(draws[0, :, 0], dims), 0.5 * xr.DataArray(c.scale[levels].double().numpy(), dims="level"), b, over,
-        weights=weights,
-    )  # fmt: skip
-    assert np.allclose([row["crps"] for row in single[: c.levels]], gauss.values, rtol=1e-3)
-
-
-def test_tuning_takes_what_is_best_and_survives_failures(ground):
-    truth = ground.columns.valid[:3][None]
-
-    def make(value):
-        if value == 0:
-            raise FloatingPointError("no")
-        return truth[None, :, None] + value
-
-    found = analyses.tuned(ground, (0, 1.0, 0.1), truth, make)
-    assert found[0] == float("inf") and min(found, key=found.get) == 0.1
 
 
 def test_a_window_of_another_length_is_refused(ground):

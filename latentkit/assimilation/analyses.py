@@ -1,4 +1,4 @@
-r"""Analyses of windows of columns by all that can make them, from the same observations, and their scores.
+r"""Analyses of windows of columns by all that can make them, from the same observations.
 
 Each method takes what a `View` sees of w windows, (w, days, c, y', x') with NaN where nothing is, and returns draws
 (s, w, m, days, c, y, x) [standard deviations], s models and m draws of each; s and m are 1 where there is one answer.
@@ -11,7 +11,7 @@ training. What a decoder misses is an error of the observations too, as seen on 
     R = diag(std^2 + mean over days and blocks (A(g(f(v))) - A(v))^2), a channel each                               (1)
 
 The reference code observes f(v) in place of v for its latent method, so that errors mean one thing there and another in
-fields (`encoded`): its own definition, for which nobody has the observations.
+fields (`reference`): its own definition, for which nobody has the observations.
 
 Draws of latents do not vary what a decoder misses, though where all is seen well it is most of what is left. `residual`
 draws it besides, as if it were independent from point to point, with the variance D that it has on training days:
@@ -21,13 +21,11 @@ draws it besides, as if it were independent from point to point, with the varian
 where A D A^T is diagonal, since blocks do not overlap. Its mean follows from e = 0 and noise = 0.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import scoringrules
 import torch
 from torch import Generator, Tensor
 
@@ -161,7 +159,7 @@ def latent(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Genera
     return slams.decoded(g.coder, z.flatten(1, 3)).unflatten(1, z.shape[1:4])
 
 
-def encoded(
+def reference(
     g: Ground, truth: Tensor, channels: Sequence[int], draws: int, rng: Sequence[Generator], gamma: float,
     errors: Sequence[Generator], *, coarse: int, gap: int, noise: float,
 ) -> Tensor:  # fmt: skip
@@ -223,66 +221,6 @@ def residual(
     total = view.rows.square() @ D @ view.columns.square().mT + view.std.square()
     scaled = torch.where(there, gap / total, 0)
     return draws + D * (view.rows.mT @ scaled @ view.columns)
-
-
-def tuned(g: Ground, values: Sequence[float], truth: Tensor, make: Callable) -> dict[float, float]:
-    """Return the CRPS [K], a mean over models and levels, that each value has on windows of the validation year.
-
-    make: called with a value, returns draws, or an answer and the deviations that it believes; infinite where it fails.
-    """
-    found = {}
-    for value in values:
-        try:
-            told = make(value)
-        except FloatingPointError:
-            found[value] = math.inf
-            continue
-        rows = scored(g, *((told[0], truth, told[1]) if isinstance(told, tuple) else (told, truth)))
-        found[value] = sum(row["crps"] for row in rows) / len(rows)
-    return found
-
-
-def scored(g: Ground, draws: Tensor, truth: Tensor, deviation: Tensor | None = None) -> list[dict]:
-    """Return rows of scores of temperature, one a model and level; `ta` [K] is what all of them are in, but `ratio`.
-
-    draws (s, w, m, days, c, y, x); truth (w, days, c, y, x); deviation (days, c, y, x): that a single answer believes.
-
-    rmse: of the mean of the draws; limit: of the mean of many, mse - variance / m; crps: fair, and the absolute error
-    where there is one answer without deviation; ratio: of spread and error, as `scores.spread_error_ratio`;
-    wasserstein: between all values of a draw and of the truth, wherever they are, as the paper has it, a mean over
-    draws.
-    """
-    c, m = g.columns, draws.shape[2]
-    levels = slice(0, c.levels)
-    draws, truth = draws[..., levels, :, :], truth[..., levels, :, :]
-    over = lambda v: (v * c.area).mean((1, 2, 4, 5))  # (s, w, days, level, y, x) -> (s, level)  # noqa: E731
-    error = draws.mean(2) - truth
-    square = over(error.square())
-    apart = (draws - truth[None, :, None]).abs().mean(2)
-    variance, crps = torch.full_like(square, math.nan), over(apart)
-    if m > 1:
-        spread = draws.var(2)
-        order = draws.sort(2).values
-        weight = (2 * torch.arange(m).to(draws) - m + 1)[:, None, None, None, None]
-        variance, crps = over(spread), over(apart - (weight * order).sum(2) / (m * (m - 1)))
-    elif deviation is not None:
-        width = deviation[:, levels].expand_as(error[0]).clamp_min(1e-6)
-        told = scoringrules.crps_normal(torch.zeros_like(error), error, width, backend="torch")
-        variance, crps = over(width.square()[None]).expand_as(square), over(told)
-    pooled = lambda v: v.movedim(-3, 0).flatten(1).sort(1).values  # noqa: E731  (level, values)
-    true = pooled(truth)
-    far = torch.stack([torch.stack([(pooled(one) - true).abs().mean(1) for one in model.movedim(1, 0)]).mean(0)
-                       for model in draws])  # fmt: skip
-    values = {"rmse": square.sqrt(), "limit": (square - (variance / m).nan_to_num(0) * (m > 1)).clamp_min(0).sqrt()}
-    values |= {"crps": crps, "wasserstein": far}
-    ratio = ((m + 1) / m if m > 1 else 1) * variance / square
-    rows = []
-    for s in range(len(draws)):
-        for level, (name, scale) in enumerate(zip(c.names[levels], c.scale.tolist(), strict=False)):
-            row = {"model": s, "level": float(name.split()[1])}
-            row |= {what: float(v[s, level]) * scale for what, v in values.items()}
-            rows.append(row | {"ratio": math.sqrt(v) if (v := float(ratio[s, level])) == v else math.nan})
-    return rows
 
 
 def _error(view: View, kept: Tensor, told: Tensor) -> Tensor:  # (c, 1, 1)
