@@ -7,6 +7,8 @@ import multiprocessing
 import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +40,13 @@ def train(
     with ProcessPoolExecutor(min(workers, len(waiting)), multiprocessing.get_context("spawn")) as pool:
         runs = {pool.submit(_train, nb, timeout, len(waiting) == 1): nb for nb in waiting}
         for run in as_completed(runs):
-            outcome = run.result()
+            try:
+                outcome = run.result()
+            except BrokenProcessPool:  # the pool takes the others down with it
+                failed.append(runs[run].name)
+                print(f"FAILED: {runs[run].name}: a process was killed (out of memory?) before it had finished; the "
+                      "weights in the archive are untouched. Fewer --workers need less.", file=sys.stderr)  # fmt: skip
+                continue
             if outcome.error:
                 failed.append(runs[run].name)
                 print(f"FAILED: {outcome.error}\nexecuted copy: {shown(outcome.copy)}", file=sys.stderr, flush=True)
@@ -79,12 +87,11 @@ def _train(nb: Notebook, timeout: float, alone: bool):
     made.mkdir(parents=True)
     values = catalog.settle(nb, {"RETRAIN": "True", "SIZE": "teaching"})
     kept = {"LATENTKIT_WEIGHTS": str(made)}
-    if alone:
-        with Progress(nb.name, expected(nb, "teaching")) as progress:
-            outcome = execute(nb, made.parent, values, environment=kept, timeout=timeout, on_cell=progress.at_cell)
-    else:  # two lines that are written over would write over each other
+    if not alone:  # two lines that are written over would write over each other
         print(f"{nb.name}: training", flush=True)
-        outcome = execute(nb, made.parent, values, environment=kept, timeout=timeout)
+    with Progress(nb.name, expected(nb, "teaching")) if alone else nullcontext() as progress:
+        on_cell = progress.at_cell if progress else None
+        outcome = execute(nb, made.parent, values, environment=kept, timeout=timeout, on_cell=on_cell)
     names = sorted(name for name, _ in _files(nb))
     if not outcome.error and not names:
         outcome.error = f"{nb.name} trained nothing that it keeps; only notebooks with shipped weights can do this"

@@ -247,3 +247,9 @@ def test_notebooks_are_trained_side_by_side_and_one_that_fails_stops_no_other(pr
     assert rc == 1 and out.count(": training") == 2
     assert "no luck" in err and "02_start_none trained nothing" in err
     assert (project / "runs" / "weights-02_start_none" / "weights").is_dir()
+
+
+def test_a_training_process_that_is_killed_is_told_in_words(project):
+    write_notebook(project, "01_start_dead", "dead_fig01", code=("import os; os.kill(os.getppid(), 9)",))
+    rc, _, err = answer(project, "train", "01")
+    assert rc == 1 and "01_start_dead: a process was killed" in err and "Traceback" not in err
