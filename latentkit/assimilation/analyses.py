@@ -6,7 +6,8 @@ Each method takes what a `View` sees of w windows, (w, days, c, y', x') with NaN
 `pixel` and `latent` sample by the priors of notebook 40 under the guidance of Y. Qu et al. (2024), equation 9, the one
 from fields, the other from latents through the decoder. `gaussian` draws from the prior of `models.zonal` in the latent
 space, through a linear decoder, or from that of fields themselves (`of_fields`), which needs neither decoder nor
-training. What a decoder misses is an error of the observations too, as seen on training days:
+training. What a decoder misses is an error of the observations too, as seen on days of the validation year, since the
+linear decoder was fitted to those of training:
 
     R = diag(std^2 + mean over days and blocks (A(g(f(v))) - A(v))^2), a channel each                               (1)
 
@@ -14,7 +15,7 @@ The reference code observes f(v) in place of v for its latent method, so that er
 fields (`reference`): its own definition, for which nobody has the observations.
 
 Draws of latents do not vary what a decoder misses, though where all is seen well it is most of what is left. `residual`
-draws it besides, as if it were independent from point to point, with the variance D that it has on training days:
+draws it besides, as if it were independent from point to point, with the variance D that it has on the same days:
 
     v + e + D A^T (A D A^T + diag(std^2))^-1 (y + noise - A(v + e)),   e ~ N(0, D)                                  (2)
 
@@ -36,14 +37,15 @@ from latentkit.models.nets import normal
 from latentkit.models.readout import Plain, Readout
 from latentkit.models.zonal import Zonal
 
-EVERY = 6  # which training days tell what a decoder misses
+EVERY = 3  # which days of validation tell what a decoder misses
+ROUNDS = 3  # of conjugate gradients, for equation 13 of `diffusion`
 
 
 @dataclass(frozen=True)
 class Ground:
     """Hold what methods stand on: columns, preset, lat (y), lon (x), trained stacks, and fits to training days.
 
-    told: training days, every sixth; kept, read: the same from latents, by the network and by the linear decoder.
+    told: days of validation, every third; kept, read: the same from latents, by the network and by the linear decoder.
     """
 
     columns: object
@@ -72,7 +74,8 @@ def ground(
     block = linear.block
     coarse = (lat.unflatten(0, (-1, block[0])).mean(1), lon.unflatten(0, (-1, block[1])).mean(1))
     gaussian = Zonal(z, preset.window, *coarse, radius=preset.zonal_radius)
-    told, some = columns.train[::EVERY], z[:, ::EVERY]
+    told = columns.valid[::EVERY]
+    some = slams.encoded(coder, told)
     read = torch.cat([linear.decode(part) for part in some.split(16, 1)], 1)
     kept = slams.decoded(coder, some)
     return Ground(columns, preset, lat, lon, coder, latent, pixel, linear, gaussian, told, kept, read)
@@ -144,13 +147,13 @@ def optimal(g: Ground, view: View, radius: float) -> plain.Climatological:
     return plain.Climatological(g.columns.train, g.lat, g.lon, view, radius=radius, lags=g.preset.oi_lags)
 
 
-def pixel(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float) -> Tensor:
-    """Return draws of the pixel prior, guided by equation 9 of `diffusion`."""
+def pixel(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float | None) -> Tensor:
+    """Return draws of the pixel prior, guided by equation 9 of `diffusion`, or 13 where gamma is None."""
     return _sampled(g, g.pixel, view, view, view.std, seen, draws, rng, gamma) * g.columns.there
 
 
-def latent(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float) -> Tensor:
-    """Return draws of the latent prior, guided by equation 9 of `diffusion` through the decoder."""
+def latent(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float | None) -> Tensor:
+    """Return draws of the latent prior, guided through the decoder by equation 9 of `diffusion`, or 13 as above."""
 
     def observe(z: Tensor) -> Tensor:  # (s, n, days, k, y, x)
         return view(g.coder.decode(z.flatten(1, 2)).unflatten(1, z.shape[1:3]))
@@ -240,7 +243,7 @@ def _nothing(view: View) -> bool:
 
 def _sampled(
     g: Ground, model, view: View, observe: Callable, std: Tensor, seen: Tensor, draws: int, rng: Sequence[Generator],
-    gamma: float,
+    gamma: float | None,
 ) -> Tensor:  # fmt: skip
     """Return guided series (s, w, draws, days, c, y, x) of a prior; seen (w, days, ...), or (s, w, days, ...)."""
     _nothing(view)
@@ -248,10 +251,11 @@ def _sampled(
     w, days = seen.shape[-5:-3]
     start = torch.stack([torch.randn(w * draws, days, *shape, generator=one) for one in rng])
     y = seen.repeat_interleave(draws, -5)
-    noise = diffusion.guided(diffusion.blankets(model, length), observe, y, std, gamma=gamma)
-    p = g.preset
-    order = 1 if p.corrections else 2
-    x = diffusion.sample(
-        noise, start, steps=p.guided_steps, corrections=p.corrections, tau=p.tau, order=order, rng=rng[0]
-    )
+    prior, p = diffusion.blankets(model, length), g.preset
+    if gamma is None:
+        noise = diffusion.moments(prior, observe, y, std, rounds=ROUNDS)
+    else:
+        noise = diffusion.guided(prior, observe, y, std, gamma=gamma)
+    # Of first order: what the second extrapolates is what observations pull, and it swings where they are many.
+    x = diffusion.sample(noise, start, steps=p.guided_steps, corrections=p.corrections, tau=p.tau, rng=rng[0])
     return x.unflatten(1, (w, draws))

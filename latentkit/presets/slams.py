@@ -51,6 +51,7 @@ class SLAMS:
     draws: int  # ours: an ensemble; the reference draws one
     guided_steps: int  # under guidance (notebooks 41 to 43); section 3.3: 512
     guided_draws: int  # an ensemble, as above
+    practice_draws: int  # of the validation year, by which gamma is chosen
     # Plain and Gaussian analyses (notebooks 41 to 43), all ours
     oi_radii: tuple[float, ...]  # of localization [km]; of several the best on the validation year is taken
     oi_lags: int  # days before and behind
@@ -96,10 +97,11 @@ PRESETS = three(
     few_steps=((2, 4), (4, 8, 16, 32), (4, 8, 16, 32, 64, 128)),
     full_steps=(8, 512, 512),
     tau=(0.5, 0.5, 0.5),
-    gammas=((1e0,), (1e-2, 1e-1, 1e0, 1e1), (1e-2,)),
+    gammas=((1e0,), (1e-3, 1e-2, 1e-1, 1e0, 1e1), (1e-2,)),
     draws=(2, 6, 32),
-    guided_steps=(4, 16, 512),
+    guided_steps=(4, 32, 512),
     guided_draws=(2, 4, 32),
+    practice_draws=(2, 2, 32),
     oi_radii=((1000.0,), (500.0, 1000.0), (500.0, 700.0, 1000.0, 1500.0)),
     oi_lags=(1, 1, 1),
     zonal_radius=(5000.0, 5000.0, 5000.0),
