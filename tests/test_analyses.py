@@ -172,5 +172,7 @@ def test_channels_and_windows(ground):
     days = torch.arange(10.0)
     found, before = analyses.windows(days, 3, 4)
     assert torch.equal(found[:, 0], torch.tensor([1.0, 3, 5, 7])) and torch.equal(before, found[:, 0] - 1)
+    with pytest.raises(ValueError, match="8 windows of 3 in 10 days; expected 1 to 7"):
+        analyses.windows(days, 3, 8)
     with pytest.raises(ValueError, match="3 days, windows of 3; expected one day more"):
         analyses.windows(days[:3], 3, 1)

@@ -52,7 +52,7 @@ def posterior(p, seen, y):
 
 
 def test_posterior_is_that_of_kalman():
-    """Matheron's rule, its mean, and the sampler with equation 15 of `diffusion` agree with matrices."""
+    """Matheron's rule, its mean, and the sampler with equation 13 of `diffusion` agree with matrices."""
     p, seen = prior(), Some()
     y = torch.linspace(-1, 1, 9, dtype=torch.double)
     mean, cov = posterior(p, seen, y)
@@ -62,7 +62,7 @@ def test_posterior_is_that_of_kalman():
     size = float(cov.diagonal().max())
     drawn = conditioned.posterior(p, seen, repeated, STD, rng=[rng(3)])[0].flatten(1)
     start = torch.randn(1, many, L * K, Y, X, generator=rng(4), dtype=torch.double)
-    noise = diffusion.kalman(p, p.spread, seen, repeated, STD, rounds=9)
+    noise = diffusion.moments(p, seen, repeated, STD, rounds=9)
     sampled = diffusion.sample(noise, start, steps=24, corrections=0, order=2, rng=rng())[0].flatten(1)
     for x in (drawn, sampled):
         assert torch.allclose(x.mean(0), mean, atol=0.2)

@@ -173,6 +173,9 @@ def test_a_sampling_that_was_killed_goes_on(tmp_path):
         df.sample(killed, start(5), steps=20, order=2, corrections=0, rng=rng(1), checkpoint=path, every=0)
     with pytest.raises(ValueError, match="another sampling"):
         df.sample(gaussian, start(5), steps=21, order=2, corrections=0, rng=rng(1), checkpoint=path)
+    for prior, begin in ((gaussian, start(5) + 1), (lambda x, t: 2 * gaussian(x, t), start(5))):
+        with pytest.raises(ValueError, match="another sampling"):
+            df.sample(prior, begin, steps=20, order=2, corrections=0, rng=rng(1), checkpoint=path)
     again = df.sample(gaussian, start(5), steps=20, order=2, corrections=0, rng=rng(2), checkpoint=path)
     assert torch.equal(again, whole)
     assert not path.exists()
@@ -181,6 +184,10 @@ def test_a_sampling_that_was_killed_goes_on(tmp_path):
 def test_bad_input():
     with pytest.raises(ValueError, match="expected order 1 or 2"):
         df.sample(gaussian, start(1), steps=4, order=3, rng=rng())
+    with pytest.raises(ValueError, match="tau from 0 on"):
+        df.sample(gaussian, start(1), steps=4, tau=-0.1, rng=rng())
+    with pytest.raises(ValueError, match="gamma is -1"):
+        df.guided(gaussian, lambda x: x, start(1), torch.ones(1), gamma=-1)
     with pytest.raises(ValueError, match="give corrections=0"):
         df.sample(gaussian, start(1), steps=4, order=2, rng=rng())
     with pytest.raises(FloatingPointError, match="step 1 of 4: raise gamma"):

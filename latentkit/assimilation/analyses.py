@@ -119,10 +119,12 @@ def channels(columns, sees: str) -> list[int]:
 def windows(days: Tensor, length: int, count: int) -> tuple[Tensor, Tensor]:  # (n, ...) -> (w, length, ...), (w, ...)
     """Return windows that lie evenly over days, and the day before each.
 
-    Raises ValueError for fewer days than a window and the day before it have.
+    Raises ValueError for fewer days than a window and the day before it have, and for more windows than there are.
     """
     if len(days) <= length:
         raise ValueError(f"{len(days)} days, windows of {length}; expected one day more, or more")
+    if not 1 <= count <= len(days) - length:
+        raise ValueError(f"{count} windows of {length} in {len(days)} days; expected 1 to {len(days) - length}")
     first = torch.linspace(1, len(days) - length, count, dtype=torch.double).long()
     return torch.stack([days[f : f + length] for f in first.tolist()]), days[first - 1]
 

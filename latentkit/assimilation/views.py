@@ -54,13 +54,15 @@ def view(area: Tensor, there: Tensor, std, *, coarse: int = 1, gap: int = 1, cha
     is taken as 0.001; coarse, gap: see the head of this module; channels: those that are seen, all if None; mask
     (y', x') or (c, y', x'): what is seen of the blocks, besides. A block is seen where all of it has a value.
 
-    Raises ValueError for sizes below 1, a block or gap larger than the map, negative or missing std, unknown channels,
-    and a mask of another shape.
+    Raises ValueError for sizes that are no whole numbers from 1 on, gaps between blocks larger than the map, negative
+    or missing std, unknown channels, and a mask of another shape.
     """
     c, y, x = there.shape
-    if not (1 <= coarse <= min(y, x) and 1 <= gap):
-        most = min(y, x)
-        raise ValueError(f"coarse is {coarse} and gap {gap}; expected 1 or more, and blocks of at most {most} cells")
+    most = min(y, x)
+    if coarse != int(coarse) or gap != int(gap) or min(coarse, gap) < 1 or coarse * gap > most:
+        raise ValueError(f"coarse is {coarse} and gap {gap}; expected whole numbers from 1 on, with a product of at "
+                         f"most {most} cells, the map's shorter side")
+    coarse, gap = int(coarse), int(gap)
     std = torch.as_tensor(std, dtype=area.dtype).expand(c)
     if not bool((std >= 0).all()):
         raise ValueError(f"deviations of errors are {std.tolist()}; expected numbers from 0 on")

@@ -29,10 +29,7 @@ Learning diffusion priors from observations by expectation maximization, section
 
     V = cov(x0 | x(t)) = sigma^2 / mu dx0/dx(t),   s_y = (dx0/dx)^T A^T (R + A V A^T)^-1 (y - A(x0))                (13)
 
-with a few steps of conjugate gradients for the inverse: exact where x is Gaussian and A linear. Where V is given, such
-as that of a Gaussian prior (`zonal`), no derivative is needed:
-
-    x0 <- x0 + V A^T (R + A V A^T)^-1 (y - A(x0))                                                                  (15)
+with a few steps of conjugate gradients for the inverse: exact where x is Gaussian and A linear.
 """
 
 import math
@@ -49,7 +46,6 @@ from latentkit.models.conjugate import conjugate
 
 ETA = 1e-3
 Noise = Callable[[Tensor, float], Tensor]  # x (s, n, ...), t -> e, of the same shape
-Spread = Callable[[Tensor, float], Tensor]  # v (s, n, ...), t -> cov(x0 | x(t)) v
 
 
 def mu(t):
@@ -74,7 +70,11 @@ def guided(noise: Noise, observe: Callable[[Tensor], Tensor], y: Tensor, std: Te
 
     observe: x0 to what is seen of it, of the shape of y; y: NaN where nothing was seen; std: of its error, broadcast to
     it; gamma: of the stability term.
+
+    Raises ValueError for a negative gamma.
     """
+    if gamma < 0:
+        raise ValueError(f"gamma is {gamma}; expected a number from 0 on, such as 0.01")
     seen, y = _parted(y)
 
     def told(x: Tensor, t: float) -> Tensor:
@@ -121,32 +121,6 @@ def moments(
     return told
 
 
-def kalman(noise: Noise, spread: Spread, seen, y: Tensor, std: Tensor, *, rounds: int = 8) -> Noise:
-    """Return the noise with x0 moved to observations by a covariance that is given: equation 15.
-
-    spread: v, t -> V(t) v; seen: a linear operator, called for A(x0), with `push` and `pull` for A and A^T
-    (`readout.Seen`); y, std: as in `guided`; rounds: of conjugate gradients.
-    """
-    there, y = _parted(y)
-
-    @torch.no_grad()
-    def told(x: Tensor, t: float) -> Tensor:
-        e = noise(x, t)
-        gap = (y - seen(denoised(x, e, t))) * there
-        return e - mu(t) / sigma(t) * moved(gap, seen, lambda v: spread(v, t), std, rounds, there)
-
-    return told
-
-
-def moved(gap: Tensor, seen, spread: Callable[[Tensor], Tensor], std: Tensor, rounds: int, there: Tensor) -> Tensor:
-    """Return V A^T (R + A V A^T)^-1 gap by `conjugate`; there: which observations there are."""
-
-    def product(v: Tensor) -> Tensor:
-        return (std.square() * v + seen.push(spread(seen.pull(v)))) * there
-
-    return spread(seen.pull(conjugate(product, gap, rounds, least=float(std.min()) ** 2)))
-
-
 def sample(
     noise: Noise,
     start: Tensor,
@@ -167,15 +141,18 @@ def sample(
     corrections, on any device; checkpoint: file of this sampling, kept about every `every` [s], from which a run that
     finds it goes on to the same numbers, and which is removed at the end.
 
-    Raises ValueError for another order, corrections with order 2, no steps, and a checkpoint of another
-    sampling; FloatingPointError where numbers are no longer finite, with the step.
+    Raises ValueError for another order, corrections with order 2, no steps, a negative tau, and a checkpoint of another
+    sampling, be it of another start or of other observations; FloatingPointError where numbers are no longer finite,
+    with the step.
     """
-    if order not in (1, 2) or steps < 1 or corrections < 0:
-        given = f"order {order}, {steps} steps, {corrections} corrections"
-        raise ValueError(f"{given}; expected order 1 or 2, 1 step or more, 0 corrections or more")
+    if order not in (1, 2) or steps < 1 or corrections < 0 or tau < 0:
+        given = f"order {order}, {steps} steps, {corrections} corrections, tau {tau}"
+        raise ValueError(f"{given}; expected order 1 or 2, 1 step or more, 0 corrections or more, tau from 0 on")
     if order == 2 and corrections:
         raise ValueError("order 2 joins a step to the one before, which corrections would disturb; give corrections=0")
     recipe = [list(start.shape), steps, corrections, tau, order]
+    if checkpoint:  # what is told of the start is of this prior, and of these observations
+        recipe += [float(v.double().square().mean()) for v in (start, noise(start, 1.0))]
     x, first, before, spent = _resumed(checkpoint, start, recipe, rng)
     bar = tqdm(total=steps, initial=first, disable=None if progress else True, unit="step")
     for i in range(first, steps):

@@ -9,10 +9,9 @@ Its Fourier transform along d is one Hermitian matrix a zonal wavenumber, U diag
 can answer is a function of l. With noise of deviation r = sigma / mu (`diffusion`, equation 2) beside x,
 
     x0 = m + W (x(t) / mu - m),   W = U diag(l / (l + r^2)) U^H        the filter of N. Wiener (1949)                (2)
-    cov(x0 | x(t)) = U diag(l r^2 / (l + r^2)) U^H = r^2 W                                                           (3)
 
-so that (3) is equation 13 of `diffusion` without a derivative of a network. n points of longitude make a sample of
-(1) as good as up to n times as many days; what differs along a circle, such as a storm track, is averaged.
+n points of longitude make a sample of (1) as good as up to n times as many days; what differs along a circle, such as a
+storm track, is averaged.
 """
 
 import math
@@ -121,11 +120,6 @@ class Zonal:
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """Return the noise that windows hold at time t."""
         return (x - diffusion.mu(t) * self.denoised(x, t)) / diffusion.sigma(t)
-
-    def spread(self, v: Tensor, t: float) -> Tensor:
-        """Return cov(x0 | x(t)) v: equation 3."""
-        square = _ratio(t)
-        return self.turned(v, lambda values: values * square / (values + square))
 
     def sample(self, count: int, rng: Sequence[Generator]) -> Tensor:  # (s, count, days k, y, x)
         """Draw windows; rng: one generator a model."""
