@@ -152,7 +152,7 @@ def sample(
         raise ValueError("order 2 joins a step to the one before, which corrections would disturb; give corrections=0")
     recipe = [list(start.shape), steps, corrections, tau, order]
     if checkpoint:  # what is told of the start is of this prior, and of these observations
-        recipe += [float(v.double().square().mean()) for v in (start, noise(start, 1.0))]
+        recipe += [f"{v.double().square().mean():.3e}" for v in (start, noise(start, 1.0))]  # not to the last bit
     x, first, before, spent = _resumed(checkpoint, start, recipe, rng)
     bar = tqdm(total=steps, initial=first, disable=None if progress else True, unit="step")
     for i in range(first, steps):
