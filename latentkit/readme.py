@@ -1,5 +1,6 @@
-"""Write the README's table of claims from the json beside each figure: `python -m latentkit.readme`."""
+"""Write the README's claims from the json beside each figure: `python -m latentkit.readme`."""
 
+from html import escape
 from pathlib import Path
 
 from latentkit import catalog, provenance
@@ -7,20 +8,31 @@ from latentkit.atomic import replacing
 from latentkit.record import ours
 
 BEGIN, END = "<!-- claims -->", "<!-- /claims -->"
-HEAD = ["| notebook | claim | rule | ours | paper | verdict |", "|---|---|---|---|---|---|"]
+VERDICTS = ("held", "not held", "not tested")
+HEAD = ["| claim | rule | ours | paper | verdict |", "|---|---|---|---|---|"]
 
 
-def claims_table(size: str = "teaching", root: Path | None = None) -> str:
-    """Return a markdown table of all claims recorded at a size, a row each, in the order of the notebooks."""
-    rows = []
+def claims_text(size: str = "teaching", root: Path | None = None) -> str:
+    """Return all claims recorded at a size in markdown: a table of how many held, then each notebook's in a fold."""
+    counts, folds, total = [], [], [0] * len(VERDICTS)
     for notebook in catalog.notebooks():
-        for record in catalog.records(notebook, size, root).values():
-            rows += [_row(notebook.number, claim) for claim in (record or {}).get("claims", ())]
-    return "\n".join([*HEAD, *rows])
+        records = catalog.records(notebook, size, root).values()
+        found = [claim for record in records for claim in (record or {}).get("claims", ())]
+        if not found:
+            continue
+        numbers = [sum(_kind(claim) == verdict for claim in found) for verdict in VERDICTS]
+        total = [a + b for a, b in zip(total, numbers, strict=True)]
+        link = f"[{notebook.number}](notebooks/{notebook.path.name})"
+        counts.append(f"| {link} | {_safe(notebook.title)} | {' | '.join(map(str, numbers))} |")
+        told = ", ".join(f"{n} {verdict}" for n, verdict in zip(numbers, VERDICTS, strict=True) if n)
+        folds += ["", "<details>", f"<summary>{notebook.number} · {escape(notebook.title)}: {told}</summary>", ""]
+        folds += [*HEAD, *map(_row, found), "", "</details>"]
+    head = [f"| notebook | | {' | '.join(VERDICTS)} |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *counts, f"| | all | {' | '.join(map(str, total))} |", *folds])
 
 
-def update(path: Path, table: str) -> bool:
-    """Put a table between the marks of a README; return whether that changed it.
+def update(path: Path, claims: str) -> bool:
+    """Put the claims between the marks of a README; return whether that changed it.
 
     Raises ValueError where the marks are not there once each, in order.
     """
@@ -29,7 +41,7 @@ def update(path: Path, table: str) -> bool:
     _, end, after = rest.partition(END)
     if not mark or not end:
         raise ValueError(f"{path.name} has no place for the claims; put the lines {BEGIN} and {END} where they belong")
-    new = f"{before}{BEGIN}\n{table}\n{END}{after}"
+    new = f"{before}{BEGIN}\n{claims}\n{END}{after}"
     if new == text:
         return False
     with replacing(path) as part:
@@ -37,12 +49,21 @@ def update(path: Path, table: str) -> bool:
     return True
 
 
-def _row(number: str, claim: dict) -> str:
+def _kind(claim: dict) -> str:
+    """Return the verdict without what is said of the size."""
+    return next(v for v in ("not held", "not tested", "held") if claim["verdict"].startswith(v))
+
+
+def _row(claim: dict) -> str:
     paper = "" if claim["paper"] is None else str(claim["paper"])
-    cells = [number, claim["sentence"], claim["rule"], ours(claim), paper, f"**{claim['verdict']}**"]
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    cells = [claim["sentence"], claim["rule"], ours(claim), paper, f"**{claim['verdict']}**"]
+    return f"| {' | '.join(map(_safe, cells))} |"
+
+
+def _safe(cell: str) -> str:
+    return cell.replace("|", "\\|")
 
 
 if __name__ == "__main__":
-    changed = update(provenance.project_root() / "README.md", claims_table())
-    print(f"README.md: table of claims {'written' if changed else 'unchanged'}")
+    changed = update(provenance.project_root() / "README.md", claims_text())
+    print(f"README.md: claims {'written' if changed else 'unchanged'}")

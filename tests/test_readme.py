@@ -6,10 +6,10 @@ from conftest import ROOT
 from latentkit import readme
 
 
-def test_table_of_claims_is_that_of_the_stored_figures():
+def test_claims_are_those_of_the_stored_figures():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     stored = text.partition(readme.BEGIN)[2].partition(readme.END)[0].strip()
-    assert stored == readme.claims_table(root=ROOT / "figures"), "run `python -m latentkit.readme`"
+    assert stored == readme.claims_text(root=ROOT / "figures"), "run `python -m latentkit.readme`"
 
 
 def test_pictures_of_the_readme_exist():
