@@ -40,7 +40,8 @@ def test_all_methods_answer_in_one_shape(ground):
     assert analyses.climatology(ground, eyes, seen).shape == one
     assert analyses.persistence(ground, eyes, seen, ground.columns.tested[[0, 8]]).shape == one
     assert analyses.interpolated(ground, eyes, seen).shape == one
-    for method, more in ((analyses.pixel, (1.0,)), (analyses.latent, (1.0,)), (analyses.gaussian, ())):
+    guided = [(method, (gamma,)) for method in (analyses.pixel, analyses.latent) for gamma in (1.0, None)]
+    for method, more in (*guided, (analyses.gaussian, ())):
         draws = method(ground, eyes, seen, 2, rng(), *more)
         assert draws.shape == (2, 2, 2, *truth.shape[1:])
         assert torch.equal(draws, method(ground, eyes, seen, 2, rng(), *more))

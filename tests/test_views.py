@@ -66,6 +66,7 @@ def test_errors_have_the_deviation_of_their_channel():
         ({"coarse": 7}, "a product of at most 6 cells"),
         ({"coarse": 2, "gap": 4}, "a product of at most 6 cells"),
         ({"coarse": 1.5}, "coarse is 1.5"),
+        ({"coarse": float("nan")}, "coarse is nan"),
         ({"gap": 0}, "gap 0"),
         ({"std": -1.0}, "expected numbers from 0 on"),
         ({"std": float("nan")}, "expected numbers from 0 on"),

@@ -71,9 +71,7 @@ def ground(
     latent, _ = slams.prior(z, preset, seeds, data, kind="latent", circular=columns.circular, retrain=retrain)
     pixel, _ = slams.prior(columns.train, preset, seeds, data, kind="pixel", circular=columns.circular, retrain=retrain)
     linear = Readout(z, columns.train, there=columns.there, ridge=preset.ridge, circular=columns.circular)
-    block = linear.block
-    coarse = (lat.unflatten(0, (-1, block[0])).mean(1), lon.unflatten(0, (-1, block[1])).mean(1))
-    gaussian = Zonal(z, preset.window, *coarse, radius=preset.zonal_radius)
+    gaussian = Zonal(z, preset.window, *slams.places(lat, lon, z), radius=preset.zonal_radius)
     told = columns.valid[::EVERY]
     some = slams.encoded(coder, told)
     read = torch.cat([linear.decode(part) for part in some.split(16, 1)], 1)

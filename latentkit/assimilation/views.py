@@ -59,7 +59,7 @@ def view(area: Tensor, there: Tensor, std, *, coarse: int = 1, gap: int = 1, cha
     """
     c, y, x = there.shape
     most = min(y, x)
-    if coarse != int(coarse) or gap != int(gap) or min(coarse, gap) < 1 or coarse * gap > most:
+    if not all(float(v).is_integer() and v >= 1 for v in (coarse, gap)) or coarse * gap > most:
         raise ValueError(f"coarse is {coarse} and gap {gap}; expected whole numbers from 1 on, with a product of at "
                          f"most {most} cells, the map's shorter side")
     coarse, gap = int(coarse), int(gap)

@@ -109,6 +109,11 @@ def decoded(model: nn.Module, z: Tensor, *, batch: int = 16) -> Tensor:  # (s, n
         return torch.cat([model.decode(some) for some in z.split(batch, 1)], 1)
 
 
+def places(lat: Tensor, lon: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:  # (y), (x), (..., y', x') -> (y'), (x')
+    """Return where latents are: the middles of the blocks of points that they stand for."""
+    return tuple(x.unflatten(0, (n, -1)).mean(1) for x, n in zip((lat, lon), z.shape[-2:], strict=True))
+
+
 def drawn(
     model: Denoiser, days: int, count: int, *, steps: int, rng: Sequence[torch.Generator], progress: bool = False
 ) -> Tensor:  # (s, count, days, c, y, x)

@@ -43,7 +43,7 @@ class SLAMS:
     prior_decay: float  # of weights; section 3.3: 1e-3
     # Sampling
     steps: int  # section 3.3: 512
-    corrections: int  # section 3.3: 1 step; none: a sampler of second order
+    corrections: int  # section 3.3: 1 step; none where draws by themselves take steps of second order
     few_steps: tuple[int, ...]  # ours: held against full_steps
     full_steps: int  # section 3.3: 512
     tau: float  # section 3.3: 0.5
