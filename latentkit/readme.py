@@ -5,10 +5,9 @@ from pathlib import Path
 
 from latentkit import catalog, provenance
 from latentkit.atomic import replacing
-from latentkit.record import ours
+from latentkit.record import VERDICTS, ours
 
 BEGIN, END = "<!-- claims -->", "<!-- /claims -->"
-VERDICTS = ("held", "not held", "not tested")
 HEAD = ["| claim | rule | ours | paper | verdict |", "|---|---|---|---|---|"]
 
 
@@ -20,7 +19,7 @@ def claims_text(size: str = "teaching", root: Path | None = None) -> str:
         found = [claim for record in records for claim in (record or {}).get("claims", ())]
         if not found:
             continue
-        numbers = [sum(_kind(claim) == verdict for claim in found) for verdict in VERDICTS]
+        numbers = [sum(claim["verdict"] == verdict for claim in found) for verdict in VERDICTS]
         total = [a + b for a, b in zip(total, numbers, strict=True)]
         link = f"[{notebook.number}](notebooks/{notebook.path.name})"
         counts.append(f"| {link} | {_safe(notebook.title)} | {' | '.join(map(str, numbers))} |")
@@ -47,11 +46,6 @@ def update(path: Path, claims: str) -> bool:
     with replacing(path) as part:
         part.write_text(new, encoding="utf-8")
     return True
-
-
-def _kind(claim: dict) -> str:
-    """Return the verdict without what is said of the size."""
-    return next(v for v in ("not held", "not tested", "held") if claim["verdict"].startswith(v))
 
 
 def _row(claim: dict) -> str:
