@@ -114,6 +114,7 @@ def test_how_far_parameters_are_off_is_in_ranges():
     truth = CASE.low + 0.5 * (CASE.high - CASE.low)
     found = truth + (CASE.high - CASE.low) * torch.tensor([[0.2, 0.4], [0.4, 0.4]])
     assert float(ablations.off(CASE, found, truth)) == pytest.approx(0.5)
+    assert float(ablations.width(CASE, found)) == pytest.approx(0.2 / 2**0.5)
 
 
 def test_a_row_scores_the_first_truth(made):

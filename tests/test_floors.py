@@ -88,6 +88,7 @@ HOUSE = {
     "assimilation.latent": (1, {"torch"}),
     "assimilation.levda": (1, {"torch"}),
     "assimilation.twins": (1, {"torch"}),
+    "assimilation.ranks": (0, {"torch"}),
     "assimilation.benchmarks": (1, {"torch"}),
     "assimilation.contest": (1, {"torch"}),
     "assimilation.dressing": (1, {"torch"}),

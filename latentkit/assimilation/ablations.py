@@ -132,6 +132,12 @@ def off(case: Case, parameters: Tensor, truth: Tensor) -> Tensor:  # (..., m, q)
     return torch.linalg.vector_norm(case.scaled(parameters.mean(-2)) - case.scaled(truth), dim=-1) / 2
 
 
+def width(case: Case, parameters: Tensor) -> Tensor:  # (..., m, q) -> (...)
+    """Return the spread of estimated parameters, in ranges: what `off` is, if the ensemble is right about itself."""
+    scaled = case.scaled(parameters)
+    return (scaled - scaled.mean(-2, keepdim=True)).square().sum((-2, -1)).div(scaled.shape[-2] - 1).sqrt() / 2
+
+
 def row(trial: Trial, outcome: Outcome) -> dict[str, float | str]:
     """Return the numbers of a run on the first truth, for a table: those of `contest.summary`, and the misfit."""
     case = trial.twin.case
