@@ -165,6 +165,44 @@ def test_without_observations_draws_are_the_priors_and_it_says_so(ground):
         assert analyses.pixel(ground, eyes, seen, 1, rng(), 1.0).isfinite().all()
 
 
+def test_what_is_missing_where_one_looks_is_refused(ground):
+    eyes, _, seen = seen_by(ground)
+    channel, row, column = eyes.seen.nonzero()[0].tolist()
+    seen = seen.clone()
+    seen[0, 1, channel, row, column] = torch.nan
+    for method, more in ((analyses.pixel, [1, rng(), 1.0]), (analyses.latent, [1, rng(), 1.0]),
+                         (analyses.gaussian, [1, rng()]), (analyses.interpolated, [])):  # fmt: skip
+        with pytest.raises(ValueError, match=r"1 observations are missing .* a view that does not look"):
+            method(ground, eyes, seen, *more)
+        with pytest.raises(ValueError, match="observations have shape"):
+            method(ground, eyes, seen[..., 1:], *more)
+
+
+class Stopped:
+    """A prior that is interrupted after so many looks."""
+
+    def __init__(self, model, looks):
+        self.model, self.shape, self.left = model, model.shape, looks
+
+    def __call__(self, x, t):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.model(x, t)
+
+
+def test_a_sampling_goes_on_where_it_was_stopped(ground, tmp_path):
+    eyes, _, seen = seen_by(ground)
+    kept = tmp_path / "latent.pt"
+    with pytest.raises(KeyboardInterrupt):
+        short = replace(ground, latent=Stopped(ground.latent, 4))
+        analyses.latent(short, eyes, seen, 1, rng(), 1.0, checkpoint=kept, every=0.0)
+    assert kept.exists()
+    found = analyses.latent(ground, eyes, seen, 1, rng(), 1.0, checkpoint=kept)
+    torch.testing.assert_close(found, analyses.latent(ground, eyes, seen, 1, rng(), 1.0))
+    assert not kept.exists()
+
+
 def test_channels_and_windows(ground):
     levels = ground.columns.levels
     assert analyses.channels(ground.columns, "rlut; ta") == [levels + 1, *range(levels)]

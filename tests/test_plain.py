@@ -264,5 +264,5 @@ def test_observations_that_do_not_fit_are_told():
     with pytest.raises(ValueError, match="with lags an axis of days is expected"):
         found(seen[0])
     for call in (found, lambda values: interpolated(v, values)):
-        with pytest.raises(ValueError, match="missing or infinite where the view sees; expected numbers there"):
+        with pytest.raises(ValueError, match="missing or infinite where the view sees; expected numbers"):
             call(seen.masked_fill(seen > 0.5, torch.nan))

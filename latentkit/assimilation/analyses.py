@@ -2,6 +2,7 @@ r"""Analyses of windows of columns by all that can make them, from the same obse
 
 Each method takes what a `View` sees of w windows, (w, days, c, y', x') with NaN where nothing is, and returns draws
 (s, w, m, days, c, y, x) [standard deviations], s models and m draws of each; s and m are 1 where there is one answer.
+Where a view sees nothing they are draws of the prior, with a warning; where what it sees is missing they raise.
 
 `pixel` and `latent` sample by the priors of notebook 40 under the guidance of Y. Qu et al. (2024), equation 9, the one
 from fields, the other from latents through the decoder. `gaussian` draws from the prior of `models.zonal` in the latent
@@ -147,18 +148,25 @@ def optimal(g: Ground, view: View, radius: float) -> plain.Climatological:
     return plain.Climatological(g.columns.train, g.lat, g.lon, view, radius=radius, lags=g.preset.oi_lags)
 
 
-def pixel(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float | None) -> Tensor:
-    """Return draws of the pixel prior, guided by equation 9 of `diffusion`, or 13 where gamma is None."""
-    return _sampled(g, g.pixel, view, view, view.std, seen, draws, rng, gamma) * g.columns.there
+def pixel(
+    g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float | None, **how
+) -> Tensor:
+    """Return draws of the pixel prior, guided by equation 9 of `diffusion`, or 13 where gamma is None.
+
+    how: checkpoint, every and progress of `diffusion.sample`.
+    """
+    return _sampled(g, g.pixel, view, view, view.std, seen, draws, rng, gamma, **how) * g.columns.there
 
 
-def latent(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float | None) -> Tensor:
-    """Return draws of the latent prior, guided through the decoder by equation 9 of `diffusion`, or 13 as above."""
+def latent(
+    g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Generator], gamma: float | None, **how
+) -> Tensor:
+    """Return draws of the latent prior, guided as those of `pixel`, but through the decoder."""
 
     def observe(z: Tensor) -> Tensor:  # (s, n, days, k, y, x)
         return view(g.coder.decode(z.flatten(1, 2)).unflatten(1, z.shape[1:3]))
 
-    z = _sampled(g, g.latent, view, observe, _error(view, g.kept, g.told), seen, draws, rng, gamma)
+    z = _sampled(g, g.latent, view, observe, _error(view, g.kept, g.told), seen, draws, rng, gamma, **how)
     return slams.decoded(g.coder, z.flatten(1, 3)).unflatten(1, z.shape[1:4])
 
 
@@ -189,6 +197,7 @@ def gaussian(g: Ground, view: View, seen: Tensor, draws: int, rng: Sequence[Gene
 
     Raises ValueError for windows of another length than the prior's.
     """
+    seen = view.fitting(seen)
     days, k, y, x = g.gaussian.shape
     if seen.shape[1] != days:
         raise ValueError(f"windows of {seen.shape[1]} days; expected {days}, the length of the prior's")
@@ -215,6 +224,7 @@ def residual(
 ) -> Tensor:
     """Return draws with what their decoder misses: equation 2; without rng their mean, given the latents."""
     D = torch.stack([(one - g.told).square().mean(0) for one in read])[:, None, None, None]  # (s, 1, 1, 1, c, y, x)
+    seen = view.fitting(seen)
     y, there = seen[None, :, None], torch.isfinite(seen)[None, :, None]
     if rng is not None:
         draws = draws + D.sqrt() * normal(draws.shape[1:], rng, draws)
@@ -243,10 +253,11 @@ def _nothing(view: View) -> bool:
 
 def _sampled(
     g: Ground, model, view: View, observe: Callable, std: Tensor, seen: Tensor, draws: int, rng: Sequence[Generator],
-    gamma: float | None,
+    gamma: float | None, **how,
 ) -> Tensor:  # fmt: skip
     """Return guided series (s, w, draws, days, c, y, x) of a prior; seen (w, days, ...), or (s, w, days, ...)."""
     _nothing(view)
+    seen = view.fitting(seen)
     length, *shape = model.shape
     w, days = seen.shape[-5:-3]
     start = torch.stack([torch.randn(w * draws, days, *shape, generator=one) for one in rng])
@@ -257,5 +268,5 @@ def _sampled(
     else:
         noise = diffusion.guided(prior, observe, y, std, gamma=gamma)
     # Of first order: what the second extrapolates is what observations pull, and it swings where they are many.
-    x = diffusion.sample(noise, start, steps=p.guided_steps, corrections=p.corrections, tau=p.tau, rng=rng[0])
+    x = diffusion.sample(noise, start, steps=p.guided_steps, corrections=p.corrections, tau=p.tau, rng=rng[0], **how)
     return x.unflatten(1, (w, draws))

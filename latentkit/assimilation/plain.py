@@ -51,7 +51,7 @@ def interpolated(view: View, seen: Tensor, *, circular: bool = True) -> Tensor: 
 
     Raises ValueError for values of another shape, those missing where the view sees, and views that are joined.
     """
-    seen = _fitting(view, seen)
+    seen = view.fitting(seen)
     rows, columns = _center(view.rows), _center(view.columns)
     if (rows.diff() <= 0).any() or (columns.diff() <= 0).any():
         raise ValueError("the view is joined of several; expected blocks in order: interpolate each view for itself")
@@ -123,7 +123,7 @@ class Climatological:
 
         Raises ValueError for another shape, no axis of days with lags, and values missing where the view sees.
         """
-        seen = _fitting(self.view, seen)
+        seen = self.view.fitting(seen)
         if self.lags and seen.ndim < 4:
             raise ValueError(f"observations have shape {tuple(seen.shape)}; with lags an axis of days is expected "
                              "before channels")
@@ -233,12 +233,3 @@ def _between(means: Tensor, circular: bool) -> Tensor:  # (y', y) -> (y, y')
         weight[:, count] += weight[:, 0]
         weight = weight[:, 1:-1]
     return weight
-
-
-def _fitting(view: View, seen: Tensor) -> Tensor:
-    """Return what is seen, NaN elsewhere, if it is what a view sees."""
-    if seen.shape[-3:] != view.seen.shape:
-        raise ValueError(f"observations have shape {tuple(seen.shape)}; expected (..., {tuple(view.seen.shape)})")
-    if not seen[..., view.seen].isfinite().all():
-        raise ValueError("observations are missing or infinite where the view sees; expected numbers there")
-    return torch.where(view.seen, seen, torch.nan)

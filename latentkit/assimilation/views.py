@@ -42,6 +42,20 @@ class View:
         noise = torch.randn(exact.shape, generator=rng, dtype=exact.dtype, device=rng.device).to(exact.device)
         return torch.where(self.seen, exact + self.std * noise, torch.nan)
 
+    def fitting(self, observations: Tensor) -> Tensor:  # (..., c, y', x')
+        """Return observations, NaN where the view sees nothing.
+
+        Raises ValueError for another shape, and where what the view sees is missing.
+        """
+        if observations.shape[-3:] != self.seen.shape:
+            found = tuple(observations.shape)
+            raise ValueError(f"observations have shape {found}; expected (..., {tuple(self.seen.shape)})")
+        missing = int((~observations[..., self.seen].isfinite()).sum())
+        if missing:
+            raise ValueError(f"{missing} observations are missing or infinite where the view sees; expected numbers "
+                             "there, or a view that does not look: view(..., mask=...)")
+        return torch.where(self.seen, observations, torch.nan)
+
     def to(self, device) -> "View":
         """Return the view on a device."""
         return View(*(part.to(device) for part in (self.rows, self.columns, self.seen, self.std)))
